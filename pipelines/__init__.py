@@ -1,0 +1,1 @@
+"""Orchestration on Ray, and the command line."""

@@ -1,0 +1,1 @@
+"""Bulk video enhancement: media, networks, enhancement and training, without any scheduler."""

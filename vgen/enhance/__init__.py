@@ -1,0 +1,1 @@
+"""Plan spans and run a released network over them."""

@@ -1,0 +1,1 @@
+"""Decode, encode and assemble video files, frame-exact; numpy and PyAV, no torch."""
