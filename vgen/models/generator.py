@@ -58,8 +58,6 @@ class UNetSettings:
             raise ReleaseError(f"window {self.window} must be odd, 1 to {MAX_WINDOW}")
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise ReleaseError(f"channels {self.channels} must be 1 to {MAX_CHANNELS}")
-        if len(self.encoder) != 3 or len(self.decoder) != 2:
-            raise ReleaseError("encoder must list 3 levels of blocks and decoder 2")
         if any(not 0 <= blocks <= MAX_BLOCKS for blocks in (*self.encoder, *self.decoder)):
             raise ReleaseError(f"blocks per level must be 0 to {MAX_BLOCKS}")
         if self.scale not in SCALES:
@@ -82,19 +80,31 @@ class UNetSettings:
         Raises:
             ReleaseError: an unknown or missing key, or a value of the wrong kind.
         """
-        kinds = {"window": int, "channels": int, "encoder": list, "decoder": list, "scale": int}
-        if set(settings) != set(kinds):
-            odd = sorted(set(settings) ^ set(kinds))
-            raise ReleaseError(f"settings of temporal_unet: {odd[0]!r} is missing or unknown")
-        for key, kind in kinds.items():
-            if type(settings[key]) is not kind:
-                raise ReleaseError(f"settings of temporal_unet: {key} is {settings[key]!r}")
-        levels = {key: settings[key] for key in ("encoder", "decoder")}
-        for key, blocks in levels.items():
-            assert isinstance(blocks, list)
-            if any(type(count) is not int for count in blocks):
-                raise ReleaseError(f"settings of temporal_unet: {key} must list integers")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+        odd = set(settings) ^ {"window", "channels", "encoder", "decoder", "scale"}
+        if odd:
+            raise ReleaseError(f"settings of temporal_unet: {min(odd)!r} is missing or unknown")
+        fine, middle, coarse = _counts("encoder", settings["encoder"], 3)
+        last, before_last = _counts("decoder", settings["decoder"], 2)
+        return cls(
+            window=_count("window", settings["window"]),
+            channels=_count("channels", settings["channels"]),
+            encoder=(fine, middle, coarse),
+            decoder=(last, before_last),
+            scale=_count("scale", settings["scale"]),
+        )
+
+
+def _count(key: str, value: object) -> int:
+    # type() and not isinstance: JSON's true is an int to Python.
+    if type(value) is not int:
+        raise ReleaseError(f"settings of temporal_unet: {key} is {value!r}, not an integer")
+    return value
+
+
+def _counts(key: str, values: object, levels: int) -> tuple[int, ...]:
+    if not isinstance(values, list | tuple) or len(values) != levels:
+        raise ReleaseError(f"settings of temporal_unet: {key} is {values!r}, not {levels} counts")
+    return tuple(_count(key, value) for value in values)
 
 
 SIZES: Mapping[str, UNetSettings] = {
@@ -179,7 +189,7 @@ class TemporalUNet(nn.Module):
         """Restore the centre frame of each window of pixels; used to train and to test."""
         n, t = window_ntchw.shape[:2]
         features = self.embed(window_ntchw.flatten(0, 1))
-        residual = self.residual(features.unflatten(0, (n, t)))
+        residual = self.residual(features.reshape(n, t, *features.shape[1:]))
         return enlarge(window_ntchw[:, t // 2], self.settings.scale) + residual
 
     def folded(self) -> "TemporalUNet":

@@ -1,0 +1,1 @@
+"""Small releases that come with vgen, each beside its card."""

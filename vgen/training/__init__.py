@@ -1,0 +1,1 @@
+"""Teaching networks to restore: clean clips, their damage, the step, the loop, the scores."""
