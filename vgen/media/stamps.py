@@ -1,0 +1,109 @@
+"""From the stamps of packets to a timeline: pure arithmetic, no file in sight.
+
+PTS that several frames share are kept once: a timeline is strictly increasing, and the decoder's
+later frames of the same PTS are dropped where frames are decoded.
+"""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import NamedTuple
+
+from vgen.media.facts import Access
+from vgen.media.packets import CLOCKED_FORMATS, AnyPacket, is_shown, is_stray
+from vgen.media.timeline import Timeline
+
+# Demuxers that cannot seek, or seek to where no decoder can start.
+_SEQUENTIAL_FORMATS = (
+    "gif", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "obu", "av1", "h261", "h263",
+    "cavsvideo", "dirac", "dnxhd", "ivf", "rm", "nsv",
+)  # fmt: skip
+_JUMP_S = 10
+_MAX_MISSING = 0.01  # a larger share of packets without PTS is a habit of the file, not damage
+
+
+class Stamp(NamedTuple):
+    """What one displayable packet says about time, in ticks."""
+
+    pts: int | None
+    dts: int | None
+    duration: int
+    is_keyframe: bool
+
+
+def read_stamps(packets: Iterable[AnyPacket], codec: str) -> list[Stamp]:
+    """Return the stamps of shown packets from the first keyframe on, in packet order."""
+    stamps: list[Stamp] = []
+    is_started = False
+    for packet in packets:
+        is_started = is_started or packet.is_keyframe
+        if is_started and is_shown(packet, codec):
+            stamps.append(Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
+    return stamps
+
+
+def judge_access(stamps: Sequence[Stamp], format_name: str, time_base: Fraction) -> Access:
+    """Decide how frames are reached from what the packets of the whole file say."""
+    num_missing = sum(stamp.pts is None for stamp in stamps)
+    if num_missing > _MAX_MISSING * len(stamps):
+        return "ordinal"
+    if format_name in _SEQUENTIAL_FORMATS:
+        return "sequential"
+    if format_name in CLOCKED_FORMATS and _jumps(stamps, time_base):
+        return "sequential"
+    return "seek"
+
+
+def plan_timeline(
+    stamps: Sequence[Stamp],
+    *,
+    access: Access,
+    time_base: Fraction,
+    rate: Fraction,
+    first_pts: int | None,
+) -> Timeline:
+    """Build the timeline of a stream's displayable frames.
+
+    Args:
+        stamps: As ``read_stamps`` returns them, after any repair; not empty.
+        access: As ``judge_access`` found it; ordinal frames get their PTS from the DTS where all
+            packets have one, else from ``rate``.
+        time_base: Seconds per tick.
+        rate: Frames per second, for frames without any stamp.
+        first_pts: PTS of the first frame the decoder yields; earlier packets are not planned.
+    """
+    if access == "ordinal":
+        shown = _counted(stamps, time_base, rate)
+    else:
+        shown = {
+            stamp.pts: stamp
+            for stamp in reversed(stamps)
+            if stamp.pts is not None and (first_pts is None or stamp.pts >= first_pts)
+        }
+    pts = sorted(shown)
+    keyframes = {at for at, tick in enumerate(pts) if shown[tick].is_keyframe}
+    last = shown[pts[-1]].duration or (pts[-1] - pts[-2] if len(pts) > 1 else 0)
+    return Timeline(
+        pts=tuple(pts),
+        keyframes=tuple(sorted(keyframes | {0})),
+        time_base=time_base,
+        access=access,
+        last_duration=max(1, last or round(1 / (rate * time_base))),
+    )
+
+
+def _jumps(stamps: Sequence[Stamp], time_base: Fraction) -> bool:
+    known = [stamp.dts for stamp in stamps if stamp.dts is not None]
+    if any(b <= a or (b - a) * time_base > _JUMP_S for a, b in pairwise(known)):
+        return True
+    both = ((s.pts, s.dts) for s in stamps if s.pts is not None and s.dts is not None)
+    return any(is_stray(pts, dts, time_base) for pts, dts in both)
+
+
+def _counted(stamps: Sequence[Stamp], time_base: Fraction, rate: Fraction) -> dict[int, Stamp]:
+    """Give frames PTS by their place: AVI and raw streams say when to decode, or nothing."""
+    known = [stamp.dts for stamp in stamps if stamp.dts is not None]
+    if len(known) == len(stamps) and all(a < b for a, b in pairwise(known)):
+        return dict(zip(known, stamps, strict=True))
+    step = max(Fraction(1), 1 / (rate * time_base))
+    return {round(at * step): stamp for at, stamp in enumerate(stamps)}

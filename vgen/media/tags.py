@@ -1,0 +1,122 @@
+"""Colour, HDR, shape and field order, as a file's tags and its first frames tell them.
+
+Codes are those of ITU-T H.273; 2 means unspecified. A source that says nothing is resolved by one
+rule: 720 lines and more are BT.709, fewer are BT.601 (576 lines in its European variant).
+"""
+
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Literal
+
+import av
+from av.sidedata.sidedata import SideData, Type
+from av.video.stream import VideoStream
+
+from vgen.media.facts import ColorTags, Hdr10
+from vgen.media.pixels import planar_format, planar_name
+
+UNSPECIFIED = 2
+_RGB, _BT709, _BT470BG, _SMPTE170M = 0, 1, 5, 6
+_FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
+# Primaries and transfer that usually come with a matrix, for files that name only the matrix.
+_USUAL = {0: (1, 13), 1: (1, 1), 5: (5, 6), 6: (6, 6), 9: (9, 14), 10: (9, 14)}
+FieldOrder = Literal["progressive", "tff", "bff", "unknown"]
+# FFmpeg's AVFieldOrder: TT, BB, TB (top coded, bottom shown first), BT.
+_FIELD_ORDERS: dict[int, FieldOrder] = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
+
+
+def tagged_color(stream: VideoStream, frame: av.VideoFrame) -> ColorTags:
+    """Return what the file says: the stream's tags, else the frame's."""
+    context = stream.codec_context
+    name = frame.format.name
+
+    def known(of_stream: int, of_frame: int, *, unset: tuple[int, ...]) -> int:
+        return next((int(v) for v in (of_stream, of_frame) if int(v) not in unset), UNSPECIFIED)
+
+    # 0 is reserved except as a matrix, where it is RGB and means unset for YUV formats.
+    is_rgb = planar_format(planar_name(name)[0]).is_rgb
+    unset = (UNSPECIFIED,) if is_rgb else (0, UNSPECIFIED)
+    return ColorTags(
+        matrix=known(context.colorspace, frame.colorspace, unset=unset),
+        primaries=known(context.color_primaries, frame.color_primaries, unset=(0, UNSPECIFIED)),
+        transfer=known(context.color_trc, frame.color_trc, unset=(0, UNSPECIFIED)),
+        is_full_range=_FULL_RANGE in (int(context.color_range), int(frame.color_range))
+        or name.startswith("yuvj"),
+    )
+
+
+def resolved_color(
+    tagged: ColorTags, pixel_format: str, height: int
+) -> tuple[ColorTags, tuple[str, ...]]:
+    """Return the tags used for YUV to RGB, and a note where the rule had to decide."""
+    planar = planar_format(planar_name(pixel_format)[0])
+    matrix = tagged.matrix
+    notes: tuple[str, ...] = ()
+    if planar.is_rgb:
+        matrix = _RGB
+    elif matrix in (UNSPECIFIED, _RGB):
+        matrix = _BT709 if height >= 720 else _BT470BG if height in (576, 288) else _SMPTE170M
+        if not planar.is_gray:
+            name = "BT.709" if matrix == _BT709 else "BT.601"
+            notes = (f"no colour matrix in the file; {name} assumed from its {height} lines",)
+    primaries, transfer = _USUAL.get(matrix, (_BT709, _BT709))
+    color = ColorTags(
+        matrix=matrix,
+        primaries=primaries if tagged.primaries == UNSPECIFIED else tagged.primaries,
+        transfer=transfer if tagged.transfer == UNSPECIFIED else tagged.transfer,
+        is_full_range=tagged.is_full_range or planar.is_rgb,
+        chroma_location=tagged.chroma_location,
+    )
+    return color, notes
+
+
+def field_order(stream: VideoStream, *, is_interlaced: bool) -> FieldOrder:
+    """Return the order of fields; frames, not the container, decide whether there are any."""
+    if not is_interlaced:
+        return "progressive"
+    # PyAV lacks the frame's own top-field-first flag, so the stream's header must do.
+    return _FIELD_ORDERS.get(int(stream.codec_context.field_order), "unknown")
+
+
+def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    """Return the container's nine fixed-point numbers, None where absent."""
+    matrix = _side_data(frame, Type.DISPLAYMATRIX)
+    return struct.unpack("=9i", matrix) if matrix is not None and len(matrix) == 36 else None
+
+
+def static_hdr(frame: av.VideoFrame) -> Hdr10 | None:
+    """Return the frame's mastering display and light levels in x265's words, None where absent."""
+    display = _side_data(frame, Type.MASTERING_DISPLAY_METADATA)
+    light = _side_data(frame, Type.CONTENT_LIGHT_LEVEL)
+    mastering = None if display is None else _mastering(display)
+    max_cll = None
+    if light is not None and len(light) >= 8:
+        max_cll = "{},{}".format(*struct.unpack_from("=2I", light))
+    if mastering is None and max_cll is None:
+        return None
+    return Hdr10(mastering_display=mastering, max_cll=max_cll)
+
+
+def _mastering(raw: bytes) -> str | None:
+    """Translate AVMasteringDisplayMetadata: 10 rationals, then has_primaries, has_luminance.
+
+    ST 2086 counts chromaticities in 1/50000 and luminance in 1/10000 nit, as x265 does.
+    """
+    if len(raw) < 88:
+        return None
+    numbers = struct.unpack_from("=22i", raw)
+    if not all(numbers[20:22]) or not all(numbers[1:20:2]):
+        return None
+    ratios = [Fraction(*numbers[at : at + 2]) for at in range(0, 20, 2)]
+    red, green, blue, white = (
+        "({},{})".format(*(round(ratio * 50_000) for ratio in ratios[at : at + 2]))
+        for at in (0, 2, 4, 6)
+    )
+    darkest, brightest = (round(ratio * 10_000) for ratio in ratios[8:10])
+    return f"G{green}B{blue}R{red}WP{white}L({brightest},{darkest})"
+
+
+def _side_data(frame: av.VideoFrame, kind: Type) -> bytes | None:
+    items: Iterator[SideData] = iter(frame.side_data)  # type: ignore[assignment] # stubs say str
+    return next((bytes(item) for item in items if item.type == kind), None)
