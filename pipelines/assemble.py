@@ -1,0 +1,248 @@
+"""From the chunks of one video to its published output: the last task of a video.
+
+Object first, manifest last: the manifest is the commit. Between the two a ``publishing`` record
+beside the chunks says which bytes are about to appear, so that a rerun after a kill knows an
+output without manifest as its own.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import BinaryIO
+
+from pipelines.jobs import VideoJob, chunk_of, read_video
+from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.release_files import ReleaseRef
+from pipelines.scratch import scratch
+from pipelines.sources import local_source
+from vgen import storage
+from vgen.config import Recipe
+from vgen.errors import MediaError, VerifyError
+from vgen.manifest import (
+    Manifest,
+    chunk_prefix,
+    manifest_uri,
+    pts_digest,
+    read_manifest,
+    write_manifest,
+)
+from vgen.media.assemble import ChunkSource, assemble_video
+from vgen.media.chunk import read_facts
+from vgen.media.verify import verify_output
+from vgen.records import ChunkFacts, Fault, Record, Still, VideoOutcome
+
+log = logging.getLogger(__name__)
+
+
+class Assembled(Record):
+    """What the driver learns about a video from its last task."""
+
+    outcome: VideoOutcome
+    still: Still | None = None
+    stage_cpu_seconds: dict[str, float] = {}
+    """CPU seconds of all its stages, those of reused chunks included."""
+
+
+class Publishing(Record):
+    """Which bytes are about to appear at the output."""
+
+    output_path: str
+    size_bytes: int
+    digest: str
+
+
+def assemble(
+    plan_uri: str,
+    row_group: int,
+    *,
+    destination: str,
+    recipe: Recipe,
+    release: ReleaseRef,
+    is_overwrite: bool,
+) -> Assembled:
+    """Concatenate, verify and publish one video; a fault of the file becomes its outcome.
+
+    Raises:
+        StorageError: the destination or the plan is at fault; the run stops.
+    """
+    job, spans = read_video(plan_uri, row_group)
+    began = time.process_time()
+    stage = "assemble"
+    try:
+        with (
+            scratch("assemble") as folder,
+            local_source(job.ref, job.info) as source_path,
+            process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S),
+        ):
+            chunks = [_opened(chunk_of(destination, job, span)) for span in spans]
+            facts = [chunk.facts for chunk in chunks]
+            _check_damage(job, facts, recipe)
+            path = folder / f"output.{job.encode.container}"
+            result = assemble_video(
+                job.ref.uri,
+                job.info,
+                job.encode,
+                chunks,
+                path,
+                last_duration=job.last_duration,
+                source_path=source_path,
+            )
+            stage = "verify"
+            frame_pts = [pts for one in facts for pts in one.frame_pts]
+            verify_output(
+                path,
+                job.info,
+                job.encode,
+                frame_pts,
+                uri=job.ref.uri,
+                source_path=source_path,
+                carried=result.carried,
+            )
+            stage = "publish"
+            outcome = VideoOutcome(
+                source_uri=job.ref.uri,
+                output_uri=job.output_uri,
+                status="done",
+                frames=len(frame_pts),
+                duration_s=job.info.duration_s,
+                dropped=(*job.encode.dropped, *result.dropped),
+                notes=(*job.info.notes, *job.encode.notes, *result.notes, *_notes(facts)),
+            )
+            _publish(
+                job,
+                path,
+                outcome,
+                tuple(frame_pts),
+                destination,
+                recipe,
+                release,
+                is_overwrite=is_overwrite,
+            )
+    except MediaError as error:
+        log.warning("%s failed: %s", stage, error)
+        return Assembled(outcome=failed(job, fault_of(stage, error)))
+    storage.delete_prefix(chunk_prefix(destination, job.work_key))
+    seconds = _summed(facts)
+    seconds["assemble"] = time.process_time() - began
+    stills = [one.still for one in facts if one.still is not None]
+    return Assembled(
+        outcome=outcome,
+        still=max(stills, key=lambda still: still.change, default=None),
+        stage_cpu_seconds=seconds,
+    )
+
+
+def failed(job: VideoJob, fault: Fault) -> VideoOutcome:
+    """Return the outcome of a video that failed with ``fault``."""
+    return VideoOutcome(
+        source_uri=job.ref.uri,
+        output_uri=job.output_uri,
+        status="failed",
+        duration_s=job.info.duration_s,
+        error=fault,
+    )
+
+
+def _opened(uri: str) -> ChunkSource:
+    open_chunk: Callable[[], BinaryIO] = partial(storage.open_read, uri)
+    with open_chunk() as stream:
+        return ChunkSource(open=open_chunk, facts=read_facts(stream))
+
+
+def _check_damage(job: VideoJob, facts: Sequence[ChunkFacts], recipe: Recipe) -> None:
+    if not any(one.frame_pts for one in facts):
+        raise VerifyError("no frame of the video could be decoded", uri=job.ref.uri)
+
+
+def _notes(facts: Sequence[ChunkFacts]) -> tuple[str, ...]:
+    """Say once for the video what its spans counted."""
+    damaged = sum(one.num_damaged_packets for one in facts)
+    missing = sum(one.num_missing for one in facts)
+    unplanned = sum(one.num_unplanned for one in facts)
+    notes = [note for one in facts for note in one.notes]
+    if damaged:
+        notes.append(f"{damaged} damaged packets or frames; what decodes was kept in its time")
+    if missing:
+        notes.append(f"{missing} announced frames could not be decoded and are missing")
+    if unplanned:
+        notes.append(f"{unplanned} frames decoded that no packet announced were kept")
+    return tuple(dict.fromkeys(notes))
+
+
+def _summed(facts: Sequence[ChunkFacts]) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for one in facts:
+        for stage, spent in one.stage_cpu_seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + spent
+    return seconds
+
+
+def _publish(
+    job: VideoJob,
+    path: Path,
+    outcome: VideoOutcome,
+    frame_pts: tuple[int, ...],
+    destination: str,
+    recipe: Recipe,
+    release: ReleaseRef,
+    *,
+    is_overwrite: bool,
+) -> None:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    size_bytes = path.stat().st_size
+    pending_uri = storage.join(chunk_prefix(destination, job.work_key), "publishing.json")
+    if not is_overwrite:
+        _refuse_foreign(job, destination, pending_uri)
+    record = Publishing(output_path=job.output_path, size_bytes=size_bytes, digest=digest)
+    storage.write_bytes(pending_uri, record.model_dump_json().encode())
+    storage.publish(path, job.output_uri, staging=storage.join(destination, "_vgen", "staging"))
+    manifest = Manifest(
+        work_key=job.work_key,
+        source_uri=job.ref.uri,
+        source_etag=job.ref.etag,
+        source_size_bytes=job.ref.size_bytes,
+        output=job.output_path,
+        size_bytes=size_bytes,
+        sha256=digest,
+        frames=outcome.frames,
+        duration_s=outcome.duration_s,
+        frame_pts_sha256=pts_digest(frame_pts),
+        release=release.name,
+        release_digest=release.digest,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_digest=recipe.digest(),
+        code_version=version("vgen"),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        dropped=outcome.dropped,
+        notes=outcome.notes,
+    )
+    write_manifest(destination, manifest)
+
+
+def _refuse_foreign(job: VideoJob, destination: str, pending_uri: str) -> None:
+    """Refuse to replace a file that vgen did not publish."""
+    if not storage.exists(job.output_uri):
+        return
+    there = storage.stat(job.output_uri)
+    known_uri = manifest_uri(destination, job.output_path)
+    if storage.exists(known_uri) and read_manifest(known_uri).size_bytes == there.size_bytes:
+        return
+    if storage.exists(pending_uri):
+        pending = Publishing.model_validate_json(storage.read_bytes(pending_uri))
+        if pending.size_bytes == there.size_bytes and pending.digest == _digest(job.output_uri):
+            return
+    raise VerifyError(
+        f"{job.output_uri!r} exists and was not published by vgen; move it away, or use --overwrite",
+        uri=job.ref.uri,
+    )
+
+
+def _digest(uri: str) -> str:
+    with storage.open_read(uri) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,107 @@
+"""The Ray this run stands on: an embedded one, or one that is already there.
+
+Environment variables that change how workers run are set in this module only. They must be in
+the environment before a worker process starts: the allocator reads its settings once.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vgen.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+# Measured: glibc returning a network's buffers to the kernel after every frame costs about 30 %
+# of its CPU time, and spinning OpenMP threads steal cores from decoders and encoders.
+WORKER_ENVIRONMENT = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# Rows between operators are small, pixels cross the store in the staged topology only.
+LOCAL_OBJECT_STORE_BYTES = 512 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What the cluster offers."""
+
+    num_cpus: int
+    num_gpus: int
+    is_embedded: bool
+    """True where this process started Ray and ends it."""
+    has_cpu_only_nodes: bool
+    memory_bytes: int
+    """Memory of all nodes that Ray manages, 0 where it does not say."""
+
+    @property
+    def device(self) -> str:
+        """Device kind on which networks run: cuda or cpu."""
+        return "cuda" if self.num_gpus else "cpu"
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """Attach to the Ray at ``address``, or start an embedded one, for as long as the body runs.
+
+    Args:
+        address: ``local``, ``auto``, ``host:port`` or ``ray://...``; None means ``RAY_ADDRESS``
+            where that is set, else ``local``.
+
+    Raises:
+        ConfigError: there is no Ray at the address.
+    """
+    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    is_embedded = target == "local"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if is_embedded:
+        for name, value in WORKER_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+    import ray  # costs a second: `vgen --help` and refused recipes do without
+
+    if ray.is_initialized():
+        yield _facts(is_embedded=False)
+        return
+    common = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if is_embedded:
+            ray.init(
+                address="local",
+                num_cpus=usable_cpus(),
+                include_dashboard=False,
+                object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+                **common,
+            )
+        else:
+            ray.init(address=target, runtime_env={"env_vars": WORKER_ENVIRONMENT}, **common)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"no Ray at {target!r}: {error}; start one, or use --address local"
+        ) from error
+    try:
+        yield _facts(is_embedded=is_embedded)
+    finally:
+        ray.shutdown()
+
+
+def usable_cpus() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _facts(*, is_embedded: bool) -> Cluster:
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    total = [node["Resources"] for node in nodes]
+    return Cluster(
+        num_cpus=max(1, int(sum(node.get("CPU", 0) for node in total))),
+        num_gpus=int(sum(node.get("GPU", 0) for node in total)),
+        is_embedded=is_embedded,
+        has_cpu_only_nodes=any(node.get("CPU", 0) and not node.get("GPU") for node in total),
+        memory_bytes=int(sum(node.get("memory", 0) for node in total)),
+    )

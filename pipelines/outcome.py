@@ -1,0 +1,33 @@
+"""Where a bad file becomes a failed row, and nothing else does."""
+
+import contextlib
+import faulthandler
+import logging
+from collections.abc import Iterator
+
+from vgen.errors import MediaError
+from vgen.records import Fault
+
+log = logging.getLogger(__name__)
+
+# Past its limit a stage is asked to stop between two frames; a call into a codec that never
+# returns can only be ended with its process, which the attempt count then sees.
+HANG_GRACE_S = 120.0
+
+
+def fault_of(stage: str, error: MediaError) -> Fault:
+    """Describe ``error`` for the report."""
+    return Fault(stage=stage, kind=type(error).__name__, message=str(error))
+
+
+@contextlib.contextmanager
+def process_ends_after(seconds: float) -> Iterator[None]:
+    """End this worker process, with a stack trace, if the body is not done in time.
+
+    Not reentrant: one guarded body a process at a time.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

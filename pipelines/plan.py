@@ -1,0 +1,243 @@
+"""From a listing to ``plan.parquet``: what is to do, what is done, what is refused.
+
+The plan is written before any worker is asked for a network. It has one row group a video, so
+that a worker reads its video alone and the driver never holds all timelines.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+import ray
+
+from pipelines.cluster import Cluster
+from pipelines.jobs import (
+    PLAN_SCHEMA,
+    PLAN_VERSION,
+    PlannedVideo,
+    VideoJob,
+    settled_rows,
+    span_rows,
+)
+from pipelines.listing import ListingFault
+from pipelines.naming import output_names
+from pipelines.numerics import numerics
+from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.release_files import ReleaseRef
+from pipelines.scratch import scratch
+from pipelines.sources import local_source
+from vgen import storage
+from vgen.config import Recipe
+from vgen.enhance.plan import plan_spans
+from vgen.errors import MediaError, ProbeError, StorageError
+from vgen.manifest import Manifest, run_uri, work_key
+from vgen.media.encoders import resolve_container, resolve_encoding
+from vgen.media.facts import EncodePlan, VideoInfo
+from vgen.media.probe import probe_video
+from vgen.models.spec import ModelSpec
+from vgen.records import Fault, Record, Span, VideoRef
+
+log = logging.getLogger(__name__)
+
+# Probes that may wait for results at once: enough to keep a cluster busy, few enough to bound
+# the timelines in flight.
+PROBES_IN_FLIGHT_PER_CPU = 4
+
+
+class ProbedVideo(Record):
+    """What one probe task found: a planned video, or why there is none."""
+
+    info: VideoInfo | None = None
+    encode: EncodePlan | None = None
+    last_duration: int = 0
+    spans: tuple[Span, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """A plan and where it lies."""
+
+    run_id: str
+    plan_uri: str
+    videos: list[PlannedVideo]
+    """In listing order."""
+
+
+def plan_run(
+    listing: list[VideoRef | ListingFault],
+    *,
+    destination: str,
+    recipe: Recipe,
+    release: ReleaseRef,
+    manifests: Mapping[str, Manifest],
+    span_frames: int | None,
+    run_id: str,
+    cluster: Cluster,
+    is_written: bool = True,
+) -> RunPlan:
+    """Plan every listed video and write the plan below the destination.
+
+    Args:
+        listing: What SOURCE holds.
+        destination: Where outputs go.
+        recipe: The settings.
+        release: The network.
+        manifests: What is published there, by work key.
+        span_frames: Upper bound of frames a span; None for the default sizes.
+        run_id: Names the run's folder.
+        cluster: Where probes run.
+        is_written: False for a dry run, which writes nothing.
+    """
+    arithmetic = numerics(cluster.device)
+    videos = [_listed(one, destination, recipe, release, manifests, arithmetic) for one in listing]
+    plan_uri = storage.join(run_uri(destination, run_id), "plan.parquet")
+    with scratch("plan") as folder:
+        # Names depend on all containers, so timelines wait on disk until all are known.
+        probed_path, path = folder / "probed.jsonl", folder / "plan.parquet"
+        todo = [video for video in videos if video.status == "todo"]
+        containers: dict[str, str] = {}
+        with probed_path.open("w", encoding="utf-8") as lines:
+            for video, probed in _probed(todo, recipe, release.spec, span_frames, cluster):
+                if probed.encode is None:
+                    video.status, video.fault = "failed", probed.fault
+                    continue
+                containers[video.ref.uri] = probed.encode.container
+                lines.write(f"{probed.model_dump_json()}\n")
+        todo = [video for video in todo if video.status == "todo"]
+        names = output_names(
+            [video.ref for video in todo],
+            lambda ref: f".{containers[ref.uri]}",
+            {one.output: one.source_uri for one in manifests.values()},
+        )
+        with (
+            probed_path.open(encoding="utf-8") as lines,
+            pq.ParquetWriter(path, PLAN_SCHEMA, compression="zstd") as writer,
+        ):
+            for row_group, (video, line) in enumerate(zip(todo, lines, strict=True)):
+                probed = ProbedVideo.model_validate_json(line)
+                job = _job(video, probed, destination, names[video.ref.uri])
+                _describe(video, job, probed.spans, row_group)
+                rows = span_rows(job, probed.spans)
+                writer.write_table(rows, row_group_size=len(rows))
+            settled = [video for video in videos if video.status != "todo"]
+            if settled:
+                writer.write_table(settled_rows(settled))
+        if is_written:
+            storage.publish(path, plan_uri)
+    return RunPlan(run_id=run_id, plan_uri=plan_uri, videos=videos)
+
+
+def probe_source(
+    ref: VideoRef, recipe: Recipe, spec: ModelSpec, span_frames: int | None
+) -> ProbedVideo:
+    """Probe one source and cut it into spans; a fault of the file is in the result.
+
+    Runs in a worker. Decodes at most a frame or two.
+    """
+    try:
+        with process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
+            info, timeline = probe_video(ref, recipe.limits)
+            encode = resolve_encoding(info, recipe.encode, scale=spec.scale)
+            with local_source(ref, info) as source_path:
+                encode = resolve_container(ref.uri, info, encode, source_path=source_path)
+    except MediaError as error:
+        return ProbedVideo(fault=fault_of("probe", error))
+    except StorageError as error:
+        # The listing showed it a moment ago: it went away, or may not be read.
+        return ProbedVideo(fault=fault_of("probe", ProbeError(str(error), uri=ref.uri)))
+    spans = plan_spans(timeline, lead=spec.lead, tail=spec.tail, max_frames=span_frames)
+    return ProbedVideo(info=info, encode=encode, last_duration=timeline.last_duration, spans=spans)
+
+
+def _listed(
+    one: VideoRef | ListingFault,
+    destination: str,
+    recipe: Recipe,
+    release: ReleaseRef,
+    manifests: Mapping[str, Manifest],
+    arithmetic: str,
+) -> PlannedVideo:
+    if isinstance(one, ListingFault):
+        ref = VideoRef(uri=one.uri, relative_path=one.uri, etag="", size_bytes=0)
+        return PlannedVideo(ref=ref, status="failed", fault=one.error)
+    key = work_key(
+        source_uri=one.uri,
+        etag=one.etag,
+        release_digest=release.digest,
+        recipe_digest=recipe.digest(),
+        plan_version=PLAN_VERSION,
+        numerics=arithmetic,
+    )
+    published = manifests.get(key)
+    if published is None or not _fits(published, destination):
+        return PlannedVideo(ref=one, status="todo", work_key=key)
+    return PlannedVideo(
+        ref=one,
+        status="skipped",
+        work_key=key,
+        output_uri=storage.join(destination, published.output),
+        frames=published.frames,
+        duration_s=published.duration_s,
+        dropped=published.dropped,
+        notes=published.notes,
+    )
+
+
+def _fits(published: Manifest, destination: str) -> bool:
+    uri = storage.join(destination, published.output)
+    return storage.exists(uri) and storage.stat(uri).size_bytes == published.size_bytes
+
+
+def _job(video: PlannedVideo, probed: ProbedVideo, destination: str, output: str) -> VideoJob:
+    assert probed.info is not None
+    assert probed.encode is not None
+    return VideoJob(
+        ref=video.ref,
+        output_path=output,
+        output_uri=storage.join(destination, output),
+        work_key=video.work_key,
+        info=probed.info,
+        encode=probed.encode,
+        last_duration=probed.last_duration,
+    )
+
+
+def _describe(video: PlannedVideo, job: VideoJob, spans: tuple[Span, ...], row_group: int) -> None:
+    video.output_uri = job.output_uri
+    video.row_group = row_group
+    video.frames = job.info.num_frames
+    video.duration_s = job.info.duration_s
+    video.spans = tuple((span.start, span.stop) for span in spans)
+    video.dropped = job.encode.dropped
+    video.notes = (*job.info.notes, *job.encode.notes)
+
+
+def _probed(
+    videos: list[PlannedVideo],
+    recipe: Recipe,
+    spec: ModelSpec,
+    span_frames: int | None,
+    cluster: Cluster,
+) -> Iterator[tuple[PlannedVideo, ProbedVideo]]:
+    """Probe in parallel and yield in order, so that equal listings give equal plans."""
+    task = ray.remote(probe_source).options(num_cpus=1, max_retries=1)
+    window = PROBES_IN_FLIGHT_PER_CPU * cluster.num_cpus
+    started = [task.remote(video.ref, recipe, spec, span_frames) for video in videos[:window]]
+    for number, video in enumerate(videos):
+        probed = _collected(started[number], video)
+        started[number] = None  # frees the timeline in the object store
+        following = number + window
+        if following < len(videos):
+            started.append(task.remote(videos[following].ref, recipe, spec, span_frames))
+        yield video, probed
+
+
+def _collected(reference: ray.ObjectRef, video: PlannedVideo) -> ProbedVideo:
+    try:
+        return ray.get(reference)  # type: ignore[no-any-return]
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        message = f"the process that probed it died ({type(error).__name__}): {video.ref.uri}"
+        fault = Fault(stage="probe", kind=type(error).__name__, message=message)
+        return ProbedVideo(fault=fault)
