@@ -1,0 +1,231 @@
+"""A released network, placed on a device, that restores frames.
+
+Each frame is embedded once; windows of embeddings go through the network in batches of one
+fixed shape, so the arithmetic of a frame is the same wherever its span was cut. Precision
+follows from the device: float32 on a CPU; on CUDA the embedding in float32, as the eight bits
+of bfloat16's significand cannot tell the input's levels apart, and the rest in bfloat16.
+
+Axes: n batch, t time, c channel, h height, w width. Frames are RGB, nominally in [0, 1].
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Self, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vgen.enhance.memory import Limits, Memory
+from vgen.enhance.windows import Shown, windows
+from vgen.errors import ReleaseError
+from vgen.models.generator import Network, enlarge
+from vgen.models.release import (
+    IDENTITY,
+    ReleaseHeader,
+    bundled_releases,
+    load_network,
+    release_digest,
+)
+from vgen.models.spec import ModelSpec
+
+Key = TypeVar("Key")
+
+
+class Enhancer:
+    """One release on one device; not for use by several threads at once."""
+
+    def __init__(
+        self, *, header: ReleaseHeader, digest: str, network: nn.Module | None, device: torch.device
+    ) -> None:
+        self.header = header
+        """What the release says about itself."""
+        self.digest = digest
+        """SHA-256 of the release."""
+        self.device = device
+        """Where frames are restored."""
+        self._memory = Memory(device, header.spec)
+        is_cuda = device.type == "cuda"
+        self._feature_dtype = torch.bfloat16 if is_cuda else torch.float32
+        self._network: Network | None = None
+        if network is not None:
+            placed = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._network = cast(Network, placed.eval().requires_grad_(False))
+
+    @classmethod
+    def load(cls, release: str | Path, device: str = "auto") -> Self:
+        """Load a release.
+
+        Args:
+            release: identity, the name of a bundled release, or the path of a file.
+            device: cpu, cuda, cuda:N, or auto: cuda where there is one.
+
+        Raises:
+            ReleaseError: there is no such release, or it does not fit the code.
+        """
+        where = torch.device(_best_device() if device == "auto" else device)
+        if str(release) == IDENTITY.name:
+            digest = release_digest(Path(IDENTITY.name))
+            return cls(header=IDENTITY, digest=digest, network=None, device=where)
+        bundled = bundled_releases()
+        path = bundled.get(str(release), Path(release))
+        if not path.is_file():
+            raise ReleaseError(
+                f"no release {str(release)!r}: expected a file, {IDENTITY.name}, "
+                f"or one of {', '.join(bundled)}"
+            )
+        header, network = load_network(path)
+        return cls(header=header, digest=release_digest(path), network=network, device=where)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the network needs from whoever runs it."""
+        return self.header.spec
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether frames pass through unchanged."""
+        return self._network is None
+
+    @torch.inference_mode()
+    def restore(self, clip: Tensor) -> Tensor:
+        """Restore ``clip`` ``[T, 3, H, W]`` as one shot.
+
+        Args:
+            clip: Float, in [0, 1] or slightly outside, on any device.
+
+        Returns:
+            ``[T, 3, H * scale, W * scale]`` float32 on the CPU, not clipped.
+        """
+        if clip.dim() != 4 or clip.shape[1] != 3 or not clip.is_floating_point():
+            raise ValueError(f"expected a float [T, 3, H, W], got {clip.dtype} {tuple(clip.shape)}")
+        if self.is_identity:
+            return clip.to("cpu", torch.float32, copy=True)
+        shown = (
+            Shown(key=t, tensor_nchw=frame[None], starts_shot=t == 0, is_owned=True)
+            for t, frame in enumerate(clip.to(torch.float32))
+        )
+        restored = [
+            enlarge(clip[t : t + 1].to(residual_nchw), self.spec.scale) + residual_nchw
+            for t, residual_nchw in self.residuals(shown, notes=[])
+        ]
+        height, width = (size * self.spec.scale for size in clip.shape[-2:])
+        return torch.cat(restored).cpu() if restored else clip.new_zeros(0, 3, height, width)
+
+    @torch.inference_mode()
+    def residuals(
+        self, shown: Iterable[Shown[Key]], *, notes: list[str]
+    ) -> Iterator[tuple[Key, Tensor]]:
+        """Yield what to add to the base of every owned frame, in order.
+
+        Args:
+            shown: RGB frames ``[1, 3, H, W]`` of one size, float32, drawn lazily.
+            notes: Told if memory ran out and smaller pieces were taken.
+
+        Yields:
+            The frame's key, and the residual ``[1, 3, H * scale, W * scale]`` float32 on the
+            device. At most ``lead + 1 + tail`` frames and one batch are held.
+        """
+        spec = self.spec
+        group: list[_Window[Key]] = []
+        features = (self._embedded(item, notes) for item in shown)
+        for (key, size), around in windows(features, lead=spec.lead, tail=spec.tail):
+            group.append(_Window(key=key, size=size, features=around))
+            if len(group) == self._limits(group[0]).batch:
+                yield from self._restored(group, notes)
+                group = []
+        if group:
+            yield from self._restored(group, notes)
+
+    def _embedded(self, item: Shown[Key], notes: list[str]) -> Shown[tuple[Key, tuple[int, int]]]:
+        assert self._network is not None
+        height, width = item.tensor_nchw.shape[-2:]
+        padded_nchw = _padded(item.tensor_nchw.to(self.device), self.spec.multiple_of)
+        features_nchw = self._memory.run(
+            self._network.embed,
+            padded_nchw.contiguous(memory_format=torch.channels_last),
+            Limits(batch=1, side=None),
+            height=padded_nchw.shape[-2],
+            width=padded_nchw.shape[-1],
+            notes=notes,
+        )
+        return Shown(
+            key=(item.key, (height, width)),
+            tensor_nchw=features_nchw.to(self._feature_dtype),
+            starts_shot=item.starts_shot,
+            is_owned=item.is_owned,
+        )
+
+    def _limits(self, window: "_Window[Key]") -> Limits:
+        features_nchw = window.features[0]
+        window_bytes = features_nchw.nbytes * len(window.features)
+        return self._memory.limits(window_bytes, *self._padded_size(window))
+
+    def _restored(
+        self, group: list["_Window[Key]"], notes: list[str]
+    ) -> Iterator[tuple[Key, Tensor]]:
+        limits = self._limits(group[0])
+        height, width = self._padded_size(group[0])
+        residual_nchw = self._memory.run(
+            self._residual,
+            self._stacked(group, limits.batch),
+            limits,
+            height=height,
+            width=width,
+            notes=notes,
+        )
+        for index, window in enumerate(group):
+            tall, wide = (length * self.spec.scale for length in window.size)
+            yield window.key, residual_nchw[index : index + 1, :, :tall, :wide].float()
+
+    def _residual(self, features_ntchw: Tensor) -> Tensor:
+        assert self._network is not None
+        is_cuda = self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_cuda):
+            return self._network.residual(features_ntchw)
+
+    def _padded_size(self, window: "_Window[Key]") -> tuple[int, int]:
+        height, width = (_rounded_up(length, self.spec.multiple_of) for length in window.size)
+        return height, width
+
+    def _stacked(self, group: list["_Window[Key]"], batch: int) -> Tensor:
+        """Return ``[batch, T, C, h, w]``; a short group is filled up with its last window.
+
+        Channels of all frames lie together in memory, which is how the network's first
+        convolution wants them.
+        """
+        frames, (_, c, h, w) = len(group[0].features), group[0].features[0].shape
+        stacked_nhwtc = torch.empty(
+            (batch, h, w, frames, c), dtype=self._feature_dtype, device=self.device
+        )
+        stacked_ntchw = stacked_nhwtc.permute(0, 3, 4, 1, 2)
+        for index in range(batch):
+            for t, features_nchw in enumerate(group[min(index, len(group) - 1)].features):
+                stacked_ntchw[index, t] = features_nchw[0]
+        return stacked_ntchw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window(Generic[Key]):
+    key: Key
+    size: tuple[int, int]
+    features: list[Tensor]
+
+
+def _padded(frames_nchw: Tensor, multiple: int) -> Tensor:
+    """Grow frames at the right and the bottom: mirrored, or repeated where too small for that."""
+    height, width = frames_nchw.shape[-2:]
+    down, across = (_rounded_up(length, multiple) - length for length in (height, width))
+    if not down and not across:
+        return frames_nchw
+    mode = "reflect" if down < height and across < width else "replicate"
+    return functional.pad(frames_nchw, (0, across, 0, down), mode=mode)
+
+
+def _rounded_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
+
+
+def _best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

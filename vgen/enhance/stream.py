@@ -1,0 +1,133 @@
+"""Restore a span's frames as they come, with a few frames held at a time.
+
+Frames go through their own planes: what the network adds in RGB is turned into the planes'
+coding and added there (``vgen.enhance.colorspace``). Where nothing is added and nothing
+converted, the frame that came is the frame that goes.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import av
+from torch import Tensor
+
+from vgen.enhance.colorspace import Coding, Converter, Plane
+from vgen.enhance.enhancer import Enhancer
+from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
+from vgen.enhance.windows import Shown
+from vgen.errors import DecodeError
+from vgen.media.facts import ColorTags, VideoStream
+from vgen.media.pixels import frame_from_planes, planar_format, planes_of, to_planar
+from vgen.records import Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    frame: av.VideoFrame
+    planes: list[Tensor]
+
+
+def enhance_frames(
+    enhancer: Enhancer,
+    frames: Iterable[av.VideoFrame],
+    span: Span,
+    *,
+    video: VideoStream,
+    out_format: str,
+    strength: float,
+    notes: list[str],
+    out_color: ColorTags | None = None,
+    uri: str = "",
+) -> Iterator[av.VideoFrame]:
+    """Yield the restored frames that ``span`` owns, in order, each with its source's PTS.
+
+    Args:
+        enhancer: The release.
+        frames: The span's frames with their context, in presentation order; drawn lazily.
+        span: Which of them to yield.
+        video: What the source's frames are.
+        out_format: Planar format of the frames to yield.
+        strength: 0 gives the source (enlarged), 1 what the network wants.
+        notes: Told what the report should know.
+        out_color: Coding of the output where it is not the source's; unspecified matrices
+            stand for the source's.
+        uri: The source, for errors.
+
+    Raises:
+        DecodeError: a frame whose size or format is not the video's.
+        ProbeError: a colour matrix that cannot be converted.
+    """
+    scale = enhancer.spec.scale
+    source = Coding.of(planar_format(video.planar_format), video.color)
+    target = target_coding(video, out_format, out_color, scale=scale)
+    checked = (_checked(to_planar(frame), video, uri) for frame in frames)
+    adds_nothing = enhancer.is_identity or strength == 0
+    if adds_nothing and scale == 1 and source == target:
+        yield from (frame for frame in checked if span.owns(_pts(frame)))
+        return
+    converter = Converter(source, target, scale=scale, device=enhancer.device, uri=uri)
+    if adds_nothing:
+        for frame in checked:
+            if span.owns(_pts(frame)):
+                planes = converter.compose(converter.load(planes_of(frame)), None)
+                yield _made(planes, target, frame)
+        return
+    shown = _shown(checked, span, converter, source)
+    for item, residual_nchw in enhancer.residuals(shown, notes=notes):
+        planes = converter.compose(item.planes, residual_nchw * strength)
+        yield _made(planes, target, item.frame)
+
+
+def target_coding(
+    video: VideoStream, out_format: str, out_color: ColorTags | None, *, scale: int
+) -> Coding:
+    """Return how output planes are coded: as the source's, unless told or forced otherwise.
+
+    RGB sources written as YUV need a matrix that the source does not have: where ``out_color``
+    has none either it is BT.709 from 720 lines on, else BT.601, in the source's range.
+    """
+    color = video.color if out_color is None else out_color
+    if color.matrix == 2:
+        color = color.model_copy(update={"matrix": video.color.matrix})
+    made = planar_format(out_format)
+    if color.matrix == 0 and not made.is_rgb:
+        matrix = 1 if video.height * scale >= 720 else 6
+        color = color.model_copy(update={"matrix": matrix})
+    return Coding.of(made, color)
+
+
+def _shown(
+    frames: Iterator[av.VideoFrame], span: Span, converter: Converter, source: Coding
+) -> Iterator[Shown[_Source]]:
+    previous: Thumbnail | None = None
+    for frame in frames:
+        arrays = planes_of(frame)
+        current = thumbnail(arrays[0], source.format.bit_depth)
+        planes = converter.load(arrays)
+        yield Shown(
+            key=_Source(frame=frame, planes=planes),
+            tensor_nchw=converter.rgb(planes),
+            starts_shot=previous is not None and is_cut(previous, current),
+            is_owned=span.owns(_pts(frame)),
+        )
+        previous = current
+
+
+def _checked(frame: av.VideoFrame, video: VideoStream, uri: str) -> av.VideoFrame:
+    got = (frame.width, frame.height, frame.format.name)
+    expected = (video.width, video.height, video.planar_format)
+    if got != expected:
+        raise DecodeError(f"expected a frame {expected}, got {got}", uri=uri, pts=frame.pts)
+    return frame
+
+
+def _pts(frame: av.VideoFrame) -> int:
+    assert frame.pts is not None, "decoding gives every frame its PTS"
+    return frame.pts
+
+
+def _made(planes: list[Plane], target: Coding, source: av.VideoFrame) -> av.VideoFrame:
+    frame = frame_from_planes(planes, target.format.name, source.pts, source.time_base)
+    frame.colorspace = source.colorspace
+    frame.color_range = source.color_range
+    return frame
