@@ -1,0 +1,159 @@
+"""The packets of a video's chunks as one stream.
+
+PTS come from the chunks' facts, to the tick. DTS are made anew over the whole stream, because
+those of separately encoded chunks overlap at the joints: with a reorder depth of D packets, the
+DTS of packet i is the (i-D)th PTS in order of presentation.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from vgen.errors import StorageError
+from vgen.media import chunk
+from vgen.media.packets import AnyPacket
+from vgen.records import ChunkFacts
+
+_REMEDY = "delete it and run again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkSource:
+    """One chunk object, opened only when its turn comes."""
+
+    facts: ChunkFacts
+    """As ``chunk.read_facts`` gives them."""
+    open: Callable[[], BinaryIO]
+    """Opens the object for random reads; what it returns is closed by its reader."""
+    name: str
+    """Its key, for error messages."""
+
+
+def checked_pts(chunks: Sequence[ChunkSource], num_frames: int) -> tuple[int, ...]:
+    """Return the PTS of all frames, once the chunks are seen to cover the video in order.
+
+    Args:
+        chunks: All chunks of the video.
+        num_frames: Frames of the planned timeline.
+
+    Raises:
+        StorageError: a chunk is missing, or they overlap.
+    """
+    due = 0
+    frame_pts: list[int] = []
+    for one in chunks:
+        facts = one.facts
+        if facts.start != due:
+            raise StorageError(f"no chunk starts at frame {due}, the next is {one.name}")
+        if frame_pts and facts.frame_pts and facts.frame_pts[0] <= frame_pts[-1]:
+            raise StorageError(f"{one.name} starts before the chunk before it ends; {_REMEDY}")
+        frame_pts += facts.frame_pts
+        due = facts.stop
+    if due != num_frames:
+        raise StorageError(f"the chunks end at frame {due} of {num_frames}")
+    return tuple(frame_pts)
+
+
+@contextmanager
+def open_media(one: ChunkSource) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a chunk's media, once its bytes are seen to be those that were written.
+
+    Raises:
+        StorageError: the object is damaged or holds no video.
+    """
+    with ExitStack() as stack:
+        file = stack.enter_context(one.open())
+        chunk.check_media(file, name=one.name)
+        try:
+            container = av.open(chunk.media_reader(file, name=one.name), "r")
+            stack.enter_context(container)
+            stream = container.streams.video[0]
+        except (FFmpegError, IndexError) as error:
+            raise StorageError(f"{one.name} holds no video; {_REMEDY}") from error
+        yield container, stream
+
+
+def concatenated_packets(
+    chunks: Sequence[ChunkSource],
+    frame_pts: Sequence[int],
+    time_base: Fraction,
+    *,
+    last_duration: int,
+    shift_pts: int,
+) -> Iterator[AnyPacket]:
+    """Yield the video's packets in decoding order, with final PTS, DTS and duration.
+
+    One chunk is open at a time, and one packet of it held.
+
+    Args:
+        chunks: Those with frames, in order; no two overlap in time.
+        frame_pts: PTS of all their frames, in ticks of ``time_base``.
+        time_base: Seconds per tick.
+        last_duration: Ticks for which the last frame is shown.
+        shift_pts: Ticks to add to every time.
+
+    Raises:
+        StorageError: a chunk is damaged, or was encoded with other settings than the first.
+    """
+    delay = max(_reorder_depth(one.facts) for one in chunks)
+    extradata: bytes | None = None
+    place = 0
+    for one in chunks:
+        rank = {pts: place + at for at, pts in enumerate(one.facts.frame_pts)}
+        with open_media(one) as (container, stream):
+            found = stream.codec_context.extradata or b""
+            extradata = found if extradata is None else extradata
+            if found != extradata:
+                raise StorageError(
+                    f"{one.name} was encoded with other settings than the first; {_REMEDY}"
+                )
+            for number, packet in enumerate(_packets(one, container, stream, time_base)):
+                pts = one.facts.packet_pts[number]
+                at = rank[pts] + 1
+                after = frame_pts[at] if at < len(frame_pts) else frame_pts[-1] + last_duration
+                early = place + number - delay
+                dts = frame_pts[early] if early >= 0 else frame_pts[0] + early * last_duration
+                packet.time_base = time_base
+                packet.pts, packet.dts = pts + shift_pts, dts + shift_pts
+                packet.duration = after - pts
+                yield packet
+        place += len(one.facts.frame_pts)
+
+
+def _packets(
+    one: ChunkSource, container: InputContainer, stream: VideoStream, time_base: Fraction
+) -> Iterator[AnyPacket]:
+    """Yield a chunk's packets, each seen to be the one that its facts promise."""
+    promised = one.facts.packet_pts
+    number = 0
+    try:
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            due = promised[number] - one.facts.frame_pts[0] if number < len(promised) else None
+            if (
+                packet.pts is None
+                or due is None
+                or packet.pts * packet.time_base != due * time_base
+            ):
+                break
+            number += 1
+            yield packet  # type: ignore[misc] # the parameter exists in the stubs only
+    except FFmpegError as error:
+        raise StorageError(f"{one.name} cannot be read: {error.strerror}; {_REMEDY}") from error
+    if number != len(promised):
+        raise StorageError(
+            f"{one.name} holds other packets than the {len(promised)} it promises; {_REMEDY}"
+        )
+
+
+def _reorder_depth(facts: ChunkFacts) -> int:
+    rank = {pts: at for at, pts in enumerate(facts.frame_pts)}
+    return max(number - rank[pts] for number, pts in enumerate(facts.packet_pts))
