@@ -8,6 +8,7 @@ VgenError
 |   |-- EncodeError     the encoder or container refused the frames or the settings
 |   `-- VerifyError     the output does not match the plan
 |-- StorageError        an object is missing, changed under us, or not ours to overwrite
+|   `-- MissingError    no object lies at this URI
 `-- ReleaseError        a checkpoint or release does not fit the code or the recipe
 
 A ``MediaError`` fails one video and reaches the report; every other class stops the run.
@@ -25,6 +26,10 @@ class ConfigError(VgenError):
 
 class StorageError(VgenError):
     """An object is missing, changed under us, or not ours to overwrite."""
+
+
+class MissingError(StorageError):
+    """No object lies at this URI."""
 
 
 class ReleaseError(VgenError):
