@@ -19,6 +19,7 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 """Path of the independent ffmpeg program."""
 
 _PICTURE = "testsrc2=size=64x48:rate=25:duration=3"
+_FIELDS = "testsrc2=size=64x48:rate=50:duration=3"
 _TONE = ("-f", "lavfi", "-i", "sine=frequency=440:duration=3")
 _BF = ("-g", "12", "-bf", "3")
 _X264 = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-threads", "1")
@@ -98,15 +99,15 @@ _ENCODED: dict[str, tuple[str, tuple[str, ...]]] = {
     "negative_ts": ("negative.ts", made(*_H264, "-muxdelay", "0", "-mpegts_copyts", "1")),
     "odd_size_mkv": (
         "odd.mkv",
-        made(*_X264, *_BF, "-pix_fmt", "yuv444p", picture="testsrc2=size=63x47:rate=25:duration=2"),
+        made(*_X264, *_BF, "-pix_fmt", "yuv444p", "-vf", "format=yuv444p,crop=63:47:0:0"),
     ),
     "interlaced_tff_ts": (
         "tff.ts",
-        made(*_MPEG2, "-flags", "+ildct+ilme", "-vf", "interlace=scan=tff"),
+        made(*_MPEG2, "-flags", "+ildct+ilme", "-vf", "interlace=scan=tff", picture=_FIELDS),
     ),
     "interlaced_bff_mkv": (
         "bff.mkv",
-        made(*_H264, "-flags", "+ildct+ilme", "-x264-params", "bff=1", "-vf", "interlace=scan=bff"),
+        made(*_H264, "-x264-params", "bff=1", "-vf", "interlace=scan=bff", picture=_FIELDS),
     ),
     "mpeg2_ps": ("mpeg2.mpg", made(*_MPEG2, sound=("-c:a", "mp2"))),
     "mpeg2_raw": ("raw.m2v", made(*_MPEG2)),
@@ -314,12 +315,14 @@ def _overwritten(whole: bytes, start: float, stop: float) -> bytes:
     return whole[:first] + bytes(last - first) + whole[last:]
 
 
-def frame_lines(path: Path, time_base: Fraction, *, stream: str = "0:v:0") -> list[FrameLine]:
+def frame_lines(
+    path: Path, time_base: Fraction, *, stream: str = "0:v:0", pixel_format: str = ""
+) -> list[FrameLine]:
     """Return the frames the ffmpeg program decodes of a file, one thread, in its order."""
     text = run_ffmpeg(
         "-threads", "1", "-copyts", "-noautorotate", "-i", path, "-map", stream, "-fps_mode",
         "passthrough", "-enc_time_base", f"{time_base.numerator}:{time_base.denominator}",
-        "-f", "framehash", "-hash", "crc32", "-",
+        *(('-pix_fmt', pixel_format) if pixel_format else ()), "-f", "framehash", "-hash", "crc32", "-",
     )  # fmt: skip
     rows = [line.split(",") for line in text.splitlines() if line and not line.startswith("#")]
     return [FrameLine(int(row[2]), row[5].strip()) for row in rows]

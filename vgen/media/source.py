@@ -98,7 +98,7 @@ def _open_remote(uri: str, place: str, stack: ExitStack) -> InputContainer:
     try:
         # PyAV reads through the file object, so FFmpeg needs no protocol at all.
         return av.open(
-            file, options=_locks("none"), metadata_errors="replace", buffer_size=_REMOTE_BUFFER
+            file, "r", options=_locks("none"), metadata_errors="replace", buffer_size=_REMOTE_BUFFER
         )
     except FOREIGN_ERRORS as error:
         with translated(uri):

@@ -4,7 +4,7 @@ PTS that several frames share are kept once: a timeline is strictly increasing, 
 later frames of the same PTS are dropped where frames are decoded.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
@@ -31,21 +31,39 @@ class Stamp(NamedTuple):
     is_keyframe: bool
 
 
-def read_stamps(packets: Iterable[AnyPacket], codec: str) -> list[Stamp]:
-    """Return the stamps of shown packets from the first keyframe on, in packet order."""
-    stamps: list[Stamp] = []
+def noted(packets: Iterable[AnyPacket], codec: str, stamps: list[Stamp]) -> Iterator[AnyPacket]:
+    """Pass packets on, adding to ``stamps`` those shown, from the first keyframe on."""
     is_started = False
     for packet in packets:
         is_started = is_started or packet.is_keyframe
         if is_started and is_shown(packet, codec):
             stamps.append(Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
-    return stamps
+        yield packet
 
 
-def judge_access(stamps: Sequence[Stamp], format_name: str, time_base: Fraction) -> Access:
-    """Decide how frames are reached from what the packets of the whole file say."""
+def judge_access(
+    stamps: Sequence[Stamp],
+    *,
+    format_name: str,
+    codec: str,
+    is_reordered: bool,
+    time_base: Fraction,
+) -> Access:
+    """Decide how frames are reached from what the packets of the whole file say.
+
+    Args:
+        stamps: As ``noted`` took them.
+        format_name: FFmpeg's demuxer.
+        codec: FFmpeg's canonical codec name.
+        is_reordered: The codec shows frames in another order than it stores them.
+        time_base: Seconds per tick.
+    """
     num_missing = sum(stamp.pts is None for stamp in stamps)
     if num_missing > _MAX_MISSING * len(stamps):
+        return "ordinal"
+    # AVI stores no PTS. FFmpeg infers them where a stored picture is shown at once or after the
+    # next, as in MPEG-4; the orders of these codecs are freer than that.
+    if format_name == "avi" and is_reordered and codec in ("h264", "hevc", "vvc"):
         return "ordinal"
     if format_name in _SEQUENTIAL_FORMATS:
         return "sequential"

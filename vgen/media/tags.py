@@ -10,6 +10,8 @@ from fractions import Fraction
 from typing import Literal
 
 import av
+import av.error
+import av.filter
 from av.sidedata.sidedata import SideData, Type
 from av.video.stream import VideoStream
 
@@ -21,9 +23,7 @@ _RGB, _BT709, _BT470BG, _SMPTE170M = 0, 1, 5, 6
 _FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 # Primaries and transfer that usually come with a matrix, for files that name only the matrix.
 _USUAL = {0: (1, 13), 1: (1, 1), 5: (5, 6), 6: (6, 6), 9: (9, 14), 10: (9, 14)}
-FieldOrder = Literal["progressive", "tff", "bff", "unknown"]
-# FFmpeg's AVFieldOrder: TT, BB, TB (top coded, bottom shown first), BT.
-_FIELD_ORDERS: dict[int, FieldOrder] = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
+FieldOrder = Literal["progressive", "tff", "bff"]
 
 
 def tagged_color(stream: VideoStream, frame: av.VideoFrame) -> ColorTags:
@@ -71,12 +71,29 @@ def resolved_color(
     return color, notes
 
 
-def field_order(stream: VideoStream, *, is_interlaced: bool) -> FieldOrder:
-    """Return the order of fields; frames, not the container, decide whether there are any."""
-    if not is_interlaced:
+def field_order(frame: av.VideoFrame) -> FieldOrder:
+    """Return which field of a frame is shown first, as the decoder says.
+
+    The stream's own field order is not asked: mp4 and Matroska disagree on its codes. PyAV shows
+    only that a frame is interlaced, so FFmpeg's select filter is asked for the order.
+    """
+    if not frame.interlaced_frame:
         return "progressive"
-    # PyAV lacks the frame's own top-field-first flag, so the stream's header must do.
-    return _FIELD_ORDERS.get(int(stream.codec_context.field_order), "unknown")
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
+    gate = graph.add("select", "eq(interlace_type\\,TOPFIRST)")
+    sink = graph.add("buffersink")
+    source.link_to(gate)
+    gate.link_to(sink)
+    graph.configure()
+    source.push(frame)
+    try:
+        sink.pull()
+    except av.error.BlockingIOError:
+        return "bff"
+    return "tff"
 
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
@@ -118,5 +135,5 @@ def _mastering(raw: bytes) -> str | None:
 
 
 def _side_data(frame: av.VideoFrame, kind: Type) -> bytes | None:
-    items: Iterator[SideData] = iter(frame.side_data)  # type: ignore[assignment] # stubs say str
+    items: Iterator[SideData] = iter(frame.side_data)  # type: ignore[arg-type] # stubs: one item
     return next((bytes(item) for item in items if item.type == kind), None)
