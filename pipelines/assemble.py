@@ -31,8 +31,9 @@ from vgen.manifest import (
     read_manifest,
     write_manifest,
 )
-from vgen.media.assemble import ChunkSource, assemble_video
+from vgen.media.assemble import assemble_video
 from vgen.media.chunk import read_facts
+from vgen.media.concat import ChunkSource
 from vgen.media.verify import verify_output
 from vgen.records import ChunkFacts, Fault, Record, Still, VideoOutcome
 
@@ -81,7 +82,6 @@ def assemble(
         ):
             chunks = [_opened(chunk_of(destination, job, span)) for span in spans]
             facts = [chunk.facts for chunk in chunks]
-            _check_damage(job, facts, recipe)
             path = folder / f"output.{job.encode.container}"
             result = assemble_video(
                 job.ref.uri,
@@ -90,19 +90,11 @@ def assemble(
                 chunks,
                 path,
                 last_duration=job.last_duration,
-                source_path=source_path,
+                open_path=source_path,
             )
             stage = "verify"
             frame_pts = [pts for one in facts for pts in one.frame_pts]
-            verify_output(
-                path,
-                job.info,
-                job.encode,
-                frame_pts,
-                uri=job.ref.uri,
-                source_path=source_path,
-                carried=result.carried,
-            )
+            verify_output(path, job.info, job.encode, frame_pts, result, uri=job.ref.uri)
             stage = "publish"
             outcome = VideoOutcome(
                 source_uri=job.ref.uri,
@@ -151,12 +143,7 @@ def failed(job: VideoJob, fault: Fault) -> VideoOutcome:
 def _opened(uri: str) -> ChunkSource:
     open_chunk: Callable[[], BinaryIO] = partial(storage.open_read, uri)
     with open_chunk() as stream:
-        return ChunkSource(open=open_chunk, facts=read_facts(stream))
-
-
-def _check_damage(job: VideoJob, facts: Sequence[ChunkFacts], recipe: Recipe) -> None:
-    if not any(one.frame_pts for one in facts):
-        raise VerifyError("no frame of the video could be decoded", uri=job.ref.uri)
+        return ChunkSource(open=open_chunk, facts=read_facts(stream, name=uri), name=uri)
 
 
 def _notes(facts: Sequence[ChunkFacts]) -> tuple[str, ...]:
@@ -201,7 +188,12 @@ def _publish(
         _refuse_foreign(job, destination, pending_uri)
     record = Publishing(output_path=job.output_path, size_bytes=size_bytes, digest=digest)
     storage.write_bytes(pending_uri, record.model_dump_json().encode())
-    storage.publish(path, job.output_uri, staging=storage.join(destination, "_vgen", "staging"))
+    if storage.is_local(destination):
+        # The slow copy from scratch goes below _vgen: a kill leaves nothing beside the outputs.
+        staged = storage.join(chunk_prefix(destination, job.work_key), "staged-output")
+        storage.publish(path, staged)
+        path = Path(staged)
+    storage.publish(path, job.output_uri)
     manifest = Manifest(
         work_key=job.work_key,
         source_uri=job.ref.uri,
@@ -238,7 +230,7 @@ def _refuse_foreign(job: VideoJob, destination: str, pending_uri: str) -> None:
         if pending.size_bytes == there.size_bytes and pending.digest == _digest(job.output_uri):
             return
     raise VerifyError(
-        f"{job.output_uri!r} exists and was not published by vgen; move it away, or use --overwrite",
+        f"{job.output_uri!r} exists and was not published by vgen; move it away or use --overwrite",
         uri=job.ref.uri,
     )
 

@@ -83,17 +83,20 @@ def produce_row(row: Row, enhancer: Enhancer, context: RunContext) -> Row:
             )
             path = folder / f"chunk.{job.encode.chunk_format}"
             facts = produce_chunk(run, enhancer, path, has_threads=context.has_threads)
-            publish_chunk(path, uri, context)
+            publish_chunk(path, uri)
     except MediaError as error:
         attempts.end()
         return fault_row(row, began, error, stop_uri)
     attempts.end()
-    return result_row(row, began, frames=len(facts.frame_pts))
+    return {
+        **result_row(row, began, frames=len(facts.frame_pts)),
+        "first_frame_at": run.first_frame_at,
+    }
 
 
-def publish_chunk(path: Path, uri: str, context: RunContext) -> None:
+def publish_chunk(path: Path, uri: str) -> None:
     """Make a sealed chunk file an object, whole or not at all."""
-    storage.publish(path, uri, staging=storage.join(context.destination, "_vgen", "staging"))
+    storage.publish(path, uri)
 
 
 def check_unchanged(ref: VideoRef) -> None:
@@ -151,6 +154,7 @@ def result_row(
         "pid": os.getpid(),
         "began": began,
         "ended": time.time(),
+        "first_frame_at": began,
     }
 
 

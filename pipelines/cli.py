@@ -36,7 +36,7 @@ T = TypeVar("T")
 RecipeFlags = Annotated[Recipe | None, Parameter(name="*", group="Recipe")]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Infrastructure stopped the run after it had started; a rerun goes on."""
 
 
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VgenError as error:
         _reraise_if_debugging()
         return _refuse(str(error), REFUSED)
-    except Stopped as error:
+    except StoppedError as error:
         _reraise_if_debugging()
         return _refuse(f"{error}; run the same command again to go on", STOPPED)
 
@@ -264,11 +264,11 @@ def _guarded(work: Callable[[], T]) -> T:
     except (ConfigError, ReleaseError, KeyboardInterrupt):
         raise
     except VgenError as error:
-        raise Stopped(str(error)) from error
+        raise StoppedError(str(error)) from error
     except Exception as error:
         if type(error).__module__.split(".")[0] != "ray":
             raise
-        raise Stopped(f"Ray stopped the run: {_last_line(error)}") from error
+        raise StoppedError(f"Ray stopped the run: {_last_line(error)}") from error
 
 
 def _last_line(error: BaseException) -> str:

@@ -42,14 +42,14 @@ def examine(storage_uri: str | None) -> list[Finding]:
     return findings
 
 
-class _Unwell(Exception):
+class _UnwellError(Exception):
     """A check failed; the message holds the remedy."""
 
 
 def _finding(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name=name, is_fine=True, message=check())
-    except (_Unwell, VgenError, ImportError, OSError) as error:
+    except (_UnwellError, VgenError, ImportError, OSError) as error:
         return Finding(name=name, is_fine=False, message=str(error))
 
 
@@ -69,7 +69,7 @@ def _packages() -> str:
         if found not in wanted.specifier:
             wrong.append(f"{wanted.name} {found} is not {wanted.specifier}")
     if wrong:
-        raise _Unwell(f"{'; '.join(wrong)}; install with -c constraints.txt")
+        raise _UnwellError(f"{'; '.join(wrong)}; install with -c constraints.txt")
     return f"vgen {version('vgen')}, all dependencies in range"
 
 
@@ -87,7 +87,9 @@ def _encoders() -> str:
 
     missing = [name for name in _ENCODERS if name not in av.codecs_available]
     if missing:
-        raise _Unwell(f"this build of PyAV lacks {', '.join(missing)}; install the wheel from PyPI")
+        raise _UnwellError(
+            f"this build of PyAV lacks {', '.join(missing)}; install the wheel from PyPI"
+        )
     return f"PyAV {av.__version__} with {', '.join(_ENCODERS)}"
 
 
@@ -115,7 +117,7 @@ def _disk() -> str:
     place = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if free < _FREE_BYTES_WANTED:
-        raise _Unwell(
+        raise _UnwellError(
             f"{free / 2**30:.1f} GiB free at {place}, {_FREE_BYTES_WANTED >> 30} wanted; "
             "set VGEN_SCRATCH to a larger disk"
         )

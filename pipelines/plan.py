@@ -32,8 +32,9 @@ from vgen.config import Recipe
 from vgen.enhance.plan import plan_spans
 from vgen.errors import MediaError, ProbeError, StorageError
 from vgen.manifest import Manifest, run_uri, work_key
-from vgen.media.encoders import resolve_container, resolve_encoding
+from vgen.media.encoders import resolve_encoding
 from vgen.media.facts import EncodePlan, VideoInfo
+from vgen.media.passthrough import resolve_container
 from vgen.media.probe import probe_video
 from vgen.models.spec import ModelSpec
 from vgen.records import Fault, Record, Span, VideoRef
@@ -141,7 +142,7 @@ def probe_source(
             info, timeline = probe_video(ref, recipe.limits)
             encode = resolve_encoding(info, recipe.encode, scale=spec.scale)
             with local_source(ref, info) as source_path:
-                encode = resolve_container(ref.uri, info, encode, source_path=source_path)
+                encode = resolve_container(ref.uri, info, encode, open_path=source_path)
     except MediaError as error:
         return ProbedVideo(fault=fault_of("probe", error))
     except StorageError as error:

@@ -5,6 +5,7 @@ nothing has happened. From ``execute`` on, work may be done, and the same call g
 """
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ from pipelines.release_files import ReleaseRef, resolve_release
 from vgen import storage
 from vgen.config import Recipe
 from vgen.errors import ConfigError
-from vgen.manifest import Manifest, new_run_id, utc_now
+from vgen.manifest import Manifest, new_run_id, run_uri, utc_now
 from vgen.media.encoders import check_encoder
 from vgen.records import RunReport, Speed, Still, Totals, VideoOutcome, VideoRef
 
@@ -161,6 +162,7 @@ def execute(
         ),
         videos=tuple(outcomes),
     )
+    _write_spans(prepared.destination, run_id, result.rows)
     from pipelines.report import write_report
 
     report_uri, page_uri = write_report(prepared.destination, report, _stills(result.assembled))
@@ -197,6 +199,12 @@ def totals_of(outcomes: list[VideoOutcome]) -> Totals:
         frames=sum(one.frames for one in done),
         source_seconds=sum(one.duration_s for one in done),
     )
+
+
+def _write_spans(destination: str, run_id: str, rows: list[dict[str, object]]) -> None:
+    """Keep who did which span from when to when, for operators and benchmarks."""
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+    storage.write_bytes(storage.join(run_uri(destination, run_id), "spans.jsonl"), lines.encode())
 
 
 def _check_apart(source: str, destination: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def scratch_root() -> Path:
-    """Folder of all scratch on this machine: ``VGEN_SCRATCH``, or below the system's temp folder."""
+    """Folder of scratch on this machine: ``VGEN_SCRATCH``, or below the system's temp folder."""
     chosen = os.environ.get("VGEN_SCRATCH")
     return Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"vgen-scratch-{os.getuid()}"
 

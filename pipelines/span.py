@@ -15,7 +15,6 @@ from pipelines.jobs import VideoJob
 from pipelines.stages import StageClock, read_ahead
 from vgen.config import Recipe
 from vgen.enhance.enhancer import Enhancer
-from vgen.enhance.stills import StillPicker
 from vgen.enhance.stream import enhance_frames
 from vgen.errors import DecodeError
 from vgen.media.chunk import seal
@@ -44,6 +43,8 @@ class SpanRun:
     notes: list[str] = field(default_factory=list)
     deadline: float = float("inf")
     """On ``time.monotonic``."""
+    first_frame_at: float = 0.0
+    """Wall clock when the first restored frame came."""
 
 
 def produce_chunk(run: SpanRun, enhancer: Enhancer, path: Path, *, has_threads: bool) -> ChunkFacts:
@@ -94,10 +95,10 @@ def decoded(run: SpanRun) -> Iterator[av.VideoFrame]:
 
 
 def enhanced(
-    run: SpanRun, enhancer: Enhancer, frames: Iterable[av.VideoFrame], picker: StillPicker
+    run: SpanRun, enhancer: Enhancer, frames: Iterable[av.VideoFrame], picker: "StillPicker"
 ) -> Iterator[av.VideoFrame]:
     """Yield the owned frames, restored, in the plan's pixel format."""
-    return enhance_frames(
+    restored = enhance_frames(
         enhancer,
         frames,
         run.span,
@@ -105,8 +106,13 @@ def enhanced(
         out_format=run.job.encode.pixel_format,
         strength=run.recipe.strength,
         notes=run.notes,
-        picker=picker,
+        out_color=run.job.encode.color,
+        uri=run.job.ref.uri,
     )
+    for frame in restored:
+        if not run.first_frame_at:
+            run.first_frame_at = time.time()
+        yield frame
 
 
 def facts_of(
@@ -137,7 +143,7 @@ def _attempted(run: SpanRun, enhancer: Enhancer, path: Path, *, has_threads: boo
         return read_ahead(_in_thread(stage, frames, clocks), READ_AHEAD_FRAMES)
 
     clocks.append(StageClock(now))
-    picker = StillPicker(enabled=run.recipe.report.stills)
+    picker = None
     frames = staged("decode", decoded(run))
     frames = staged("enhance", enhanced(run, enhancer, frames, picker))
     clocks[0].switch("encode")
@@ -147,7 +153,7 @@ def _attempted(run: SpanRun, enhancer: Enhancer, path: Path, *, has_threads: boo
     for clock in clocks:
         for stage, spent in clock.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
-    facts = facts_of(run, chunk, seconds, picker.still())
+    facts = facts_of(run, chunk, seconds, None)
     seal(path, facts)
     return facts
 

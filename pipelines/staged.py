@@ -33,7 +33,6 @@ from pipelines.sources import local_source
 from pipelines.span import SpanRun, decoded, enhanced
 from pipelines.stages import StageClock
 from vgen import storage
-from vgen.enhance.stills import StillPicker
 from vgen.errors import MediaError
 from vgen.media.chunk import seal
 from vgen.media.decode import DecodeStats, NeedsSequential
@@ -102,12 +101,11 @@ class EnhanceFrames:
         def restore(frames: Iterator[av.VideoFrame], facts: ChunkFacts) -> Row:
             run = _span_run(row, self._context)
             clock = StageClock(time.process_time)
-            picker = StillPicker(enabled=self._context.recipe.report.stills)
+            picker = None
             restored = enhanced(run, self._enhancer, frames, picker)
             planes, pts = pack(clock.metered("enhance", restored))
             told = {
                 "notes": tuple(run.notes),
-                "still": picker.still(),
                 "stage_cpu_seconds": {**facts.stage_cpu_seconds, **clock.seconds},
             }
             return _with_frames(_small(row), planes, pts, facts.model_copy(update=told))
@@ -136,7 +134,7 @@ def encode_row(row: Row, context: RunContext) -> Row:
                 "stage_cpu_seconds": {**facts.stage_cpu_seconds, **clock.seconds},
             }
             seal(path, facts.model_copy(update=told))
-            publish_chunk(path, uri, context)
+            publish_chunk(path, uri)
         Attempts(uri, context.run_id).end()
         return {**_small(row), "frames": len(chunk.frame_pts), "ended": time.time()}
 

@@ -1,0 +1,92 @@
+"""Refusals come before anything starts: status 2, one sentence with the remedy, no traceback."""
+
+import json
+
+import pytest
+
+from pipelines.cli import main
+from tests.media_factory import Media
+
+
+@pytest.fixture
+def archive(media: Media, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "clip.mp4").write_bytes(media["h264_mp4"].read_bytes())
+    return folder
+
+
+def refused(capsys, *arguments) -> str:
+    assert main([str(one) for one in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    lines = [line for line in captured.err.splitlines() if line.strip()]
+    assert len(lines) == 1, captured.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--strength", "2"], "strength"),
+        (["--encode.crf", "64"], "encode.crf"),
+        (["--encode.codec", "h264", "--encode.crf", "60"], "crf of h264 is 0 to 51, got 60"),
+        (["--release", "no-such"], "no release named 'no-such'; bundled are identity"),
+        (["--release", "no/such.safetensors"], "no release file"),
+        (["--encode.pixel-format", "yuv999p"], "yuv999p"),
+        (["--post.steps", "denoise"], "no post-processing steps yet"),
+        (["--deinterlace", "field"], "cannot deinterlace"),
+        (["--span-frames", "0"], "--span-frames must be at least 1, got 0"),
+        (["--no-such-flag"], "no-such-flag"),
+        (["--recipe", "missing.toml"], "cannot read the recipe 'missing.toml'"),
+    ],
+)
+def test_a_wrong_setting_is_refused(archive, tmp_path, capsys, flags, says):
+    destination = tmp_path / "out"
+    assert says in refused(capsys, "enhance", archive, destination, *flags)
+    assert not list(destination.rglob("*.mp4"))
+
+
+def test_an_unknown_recipe_key_is_named(archive, tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[encode]\nquality = 3\n")
+    said = refused(capsys, "enhance", archive, tmp_path / "out", "--recipe", recipe)
+    assert "encode.quality" in said
+
+
+@pytest.mark.parametrize("inside", ["below", "above", "same"])
+def test_a_destination_within_the_source_is_refused(archive, capsys, inside):
+    places = {"below": archive / "out", "above": archive.parent, "same": archive}
+    assert "lie within each other" in refused(capsys, "enhance", archive, places[inside])
+
+
+def test_a_missing_source_is_refused(tmp_path, capsys):
+    assert "missing" in refused(capsys, "enhance", tmp_path / "missing", tmp_path / "out")
+
+
+def test_a_bucket_without_credentials_is_refused(archive, capsys, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert "s3://no-such-bucket" in refused(capsys, "enhance", archive, "s3://no-such-bucket/out")
+
+
+def test_status_of_a_place_without_runs_is_refused(tmp_path, capsys):
+    assert "no run of vgen" in refused(capsys, "status", tmp_path)
+
+
+def test_probe_prints_facts_as_json_on_stdout(media: Media, capsys):
+    assert main(["probe", str(media["h264_mp4"]), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["info"]["video"]["codec"] == "h264"
+    assert facts["encode"]["container"] == "mp4"
+
+
+def test_probe_of_a_text_file_is_one_sentence(tmp_path, capsys):
+    path = tmp_path / "text.mp4"
+    path.write_text("this is no video\n" * 20)
+    assert str(path) in refused(capsys, "probe", path)
