@@ -15,7 +15,6 @@ from typing import Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vgen.enhance.memory import Limits, Memory
 from vgen.enhance.windows import Shown, windows
@@ -37,15 +36,22 @@ class Enhancer:
     """One release on one device; not for use by several threads at once."""
 
     def __init__(
-        self, *, header: ReleaseHeader, digest: str, network: nn.Module | None, device: torch.device
+        self,
+        *,
+        header: ReleaseHeader,
+        digest: str,
+        network: nn.Module | None,
+        device: torch.device,
+        memory: Memory | None = None,
     ) -> None:
+        """Place ``network``; ``memory`` replaces what is measured of the device."""
         self.header = header
         """What the release says about itself."""
         self.digest = digest
         """SHA-256 of the release."""
         self.device = device
         """Where frames are restored."""
-        self._memory = Memory(device, header.spec)
+        self._memory = memory or Memory.of(device, header.spec)
         is_cuda = device.type == "cuda"
         self._feature_dtype = torch.bfloat16 if is_cuda else torch.float32
         self._network: Network | None = None
@@ -144,7 +150,7 @@ class Enhancer:
         padded_nchw = _padded(item.tensor_nchw.to(self.device), self.spec.multiple_of)
         features_nchw = self._memory.run(
             self._network.embed,
-            padded_nchw.contiguous(memory_format=torch.channels_last),
+            padded_nchw,
             Limits(batch=1, side=None),
             height=padded_nchw.shape[-2],
             width=padded_nchw.shape[-1],
@@ -214,13 +220,31 @@ class _Window(Generic[Key]):
 
 
 def _padded(frames_nchw: Tensor, multiple: int) -> Tensor:
-    """Grow frames at the right and the bottom: mirrored, or repeated where too small for that."""
+    """Grow frames at the right and the bottom, channels last in memory.
+
+    The picture is mirrored there, or its edge repeated where it is too small for a mirror.
+    """
     height, width = frames_nchw.shape[-2:]
-    down, across = (_rounded_up(length, multiple) - length for length in (height, width))
-    if not down and not across:
-        return frames_nchw
-    mode = "reflect" if down < height and across < width else "replicate"
-    return functional.pad(frames_nchw, (0, across, 0, down), mode=mode)
+    tall, wide = _rounded_up(height, multiple), _rounded_up(width, multiple)
+    padded_nchw = torch.empty(
+        (*frames_nchw.shape[:2], tall, wide),
+        dtype=frames_nchw.dtype,
+        device=frames_nchw.device,
+        memory_format=torch.channels_last,
+    )
+    padded_nchw[..., :height, :width] = frames_nchw
+    # One pass over the frame; torch's own padding costs three with the change of layout.
+    for target, source in _mirrored(height, tall):
+        padded_nchw[..., target, :width] = padded_nchw[..., source, :width]
+    for target, source in _mirrored(width, wide):
+        padded_nchw[..., target] = padded_nchw[..., source]
+    return padded_nchw
+
+
+def _mirrored(length: int, padded: int) -> list[tuple[int, int]]:
+    """Return (target, source) positions that fill ``[length, padded)``."""
+    is_small = padded - length >= length
+    return [(at, length - 1 if is_small else 2 * length - 2 - at) for at in range(length, padded)]
 
 
 def _rounded_up(length: int, multiple: int) -> int:

@@ -19,10 +19,12 @@ log = logging.getLogger(__name__)
 
 MIN_SIDE = 64
 """Tiles are not made smaller than this many pixels before running out of memory is final."""
-MOST_WINDOWS = {"cpu": 4, "cuda": 8}
-"""Windows in a batch, by device."""
+MOST_WINDOWS_CPU = 1
+"""On one thread two or four windows at once are no faster than one, and cost memory."""
 MOST_BYTES_CPU = 160_000_000
-"""Bytes of the windows in a batch; what the network holds at once is a few times that."""
+"""Bytes of the windows of a batch: 1080p whole and 4K in tiles for the smallest network."""
+MOST_WINDOWS_CUDA = 8
+"""Enough to keep small convolutions from being bound by their launches."""
 CUDA_SHARE = 32
 """On CUDA the windows of a batch take at most one part in this many of the device's memory."""
 
@@ -55,13 +57,26 @@ class Limits:
 class Memory:
     """What one device can take of one network."""
 
-    def __init__(self, device: torch.device, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, *, most_windows: int, most_bytes: int) -> None:
+        """Start without having stepped down.
+
+        Args:
+            spec: What the network needs.
+            most_windows: In a batch.
+            most_bytes: Of the windows of a batch; the network itself takes a few times that.
+        """
         self._spec = spec
-        self._windows = MOST_WINDOWS["cuda" if device.type == "cuda" else "cpu"]
-        self._bytes = MOST_BYTES_CPU
-        if device.type == "cuda":
-            self._bytes = torch.cuda.get_device_properties(device).total_memory // CUDA_SHARE
+        self._windows = most_windows
+        self._bytes = most_bytes
         self._stepped: Limits | None = None
+
+    @classmethod
+    def of(cls, device: torch.device, spec: ModelSpec) -> "Memory":
+        """Return what is used on ``device``."""
+        if device.type != "cuda":
+            return cls(spec, most_windows=MOST_WINDOWS_CPU, most_bytes=MOST_BYTES_CPU)
+        bytes_total = torch.cuda.get_device_properties(device).total_memory
+        return cls(spec, most_windows=MOST_WINDOWS_CUDA, most_bytes=bytes_total // CUDA_SHARE)
 
     def limits(self, window_bytes: int, height: int, width: int) -> Limits:
         """Return the size of a batch, and of tiles if one window is already too large.

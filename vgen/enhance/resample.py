@@ -44,12 +44,12 @@ def upsample(
         whole = math.floor(position)
         target_nhw = _strided(out_nhw, phase, size, factor, dim)
         count = target_nhw.shape[dim]
-        total: Tensor | None = None
-        for tap, weight in _taps(position - whole, kernel):
+        for index, (tap, weight) in enumerate(_taps(position - whole, kernel)):
             samples_nhw = padded_nhw.narrow(dim, _REACH + whole + tap, count)
-            total = samples_nhw * weight if total is None else total.add_(samples_nhw, alpha=weight)
-        assert total is not None
-        target_nhw.copy_(total)
+            if index:
+                target_nhw.add_(samples_nhw, alpha=weight)
+            else:
+                torch.mul(samples_nhw, weight, out=target_nhw)
     return out_nhw
 
 

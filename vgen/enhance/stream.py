@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import av
 from torch import Tensor
 
-from vgen.enhance.colorspace import Coding, Converter, Plane
+from vgen.enhance.coding import Coding, target_coding
+from vgen.enhance.colorspace import Converter, Plane
 from vgen.enhance.enhancer import Enhancer
 from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
 from vgen.enhance.windows import Shown
@@ -49,8 +50,8 @@ def enhance_frames(
         out_format: Planar format of the frames to yield.
         strength: 0 gives the source (enlarged), 1 what the network wants.
         notes: Told what the report should know.
-        out_color: Coding of the output where it is not the source's; unspecified matrices
-            stand for the source's.
+        out_color: Tags of the output; None for the source's. An unspecified matrix in it
+            stands for the source's.
         uri: The source, for errors.
 
     Raises:
@@ -59,7 +60,7 @@ def enhance_frames(
     """
     scale = enhancer.spec.scale
     source = Coding.of(planar_format(video.planar_format), video.color)
-    target = target_coding(video, out_format, out_color, scale=scale)
+    target = target_coding(video, out_format, out_color)
     checked = (_checked(to_planar(frame), video, uri) for frame in frames)
     adds_nothing = enhancer.is_identity or strength == 0
     if adds_nothing and scale == 1 and source == target:
@@ -74,26 +75,8 @@ def enhance_frames(
         return
     shown = _shown(checked, span, converter, source)
     for item, residual_nchw in enhancer.residuals(shown, notes=notes):
-        planes = converter.compose(item.planes, residual_nchw * strength)
+        planes = converter.compose(item.planes, residual_nchw, strength=strength)
         yield _made(planes, target, item.frame)
-
-
-def target_coding(
-    video: VideoStream, out_format: str, out_color: ColorTags | None, *, scale: int
-) -> Coding:
-    """Return how output planes are coded: as the source's, unless told or forced otherwise.
-
-    RGB sources written as YUV need a matrix that the source does not have: where ``out_color``
-    has none either it is BT.709 from 720 lines on, else BT.601, in the source's range.
-    """
-    color = video.color if out_color is None else out_color
-    if color.matrix == 2:
-        color = color.model_copy(update={"matrix": video.color.matrix})
-    made = planar_format(out_format)
-    if color.matrix == 0 and not made.is_rgb:
-        matrix = 1 if video.height * scale >= 720 else 6
-        color = color.model_copy(update={"matrix": matrix})
-    return Coding.of(made, color)
 
 
 def _shown(
