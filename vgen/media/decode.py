@@ -1,43 +1,24 @@
 """Decode the frames of one span, exactly those a decoder reading the whole file would show.
 
-The measure is the sequential decode: the whole file, first packet to last, one thread. A seek and
-several threads reproduce it for sound files only, and only with care:
-
-- The first packet of the file is decoded before the seek: H.264 decoders learn the bugs of old
-  encoders from a message that only the first keyframe carries.
-- A position is accepted only if the first keyframe packet read there is shown no later than the
-  span begins; else the seek goes back by 1, 2, 4, 8 s. MPEG-TS has no index and lands too late.
-- The first frame shown from there must be that keyframe, else the point is no clean entry (gradual
-  refresh) and the file is read from its start.
-
-Damage voids the equality, so a damaged span is decoded again from the start with one thread.
+The measure is the sequential decode: the whole file, first packet to last, one thread. A seek
+(``vgen.media.reader``) and several threads reproduce it for sound files only. Damage voids the
+equality, so a damaged span is decoded again from the start with one thread.
 """
 
-import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
 
 import av
 import numpy as np
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from vgen.errors import DecodeError
 from vgen.media.facts import VideoInfo
-from vgen.media.packets import AnyPacket, read_packets, video_packets
 from vgen.media.pixels import planes_of, to_planar
-from vgen.media.source import FOREIGN_ERRORS, open_source, translated
+from vgen.media.reader import FrameReader
 from vgen.records import Span
-
-log = logging.getLogger(__name__)
-
-_STEPS_BACK_S = (0, 1, 2, 4, 8)
-_MAX_HEAD = 300  # packets read after a seek in search of a keyframe
-_MAX_PADDING = 1 << 16  # pixels: small pictures are coded in much larger blocks
 
 
 class NeedsSequential(DecodeError):  # noqa: N818 - named for its remedy
@@ -65,6 +46,10 @@ class DecodeStats:
     """The file's end was reached."""
     is_from_start: bool = False
     """The file was read from its first packet."""
+    first_crc: tuple[int, int] | None = None
+    """PTS and ``frame_crc`` of the first frame of the span proper."""
+    after_crc: tuple[int, int] | None = None
+    """The same of the first frame after it, where one was decoded: the next span's first."""
 
 
 def decode_span(
@@ -100,53 +85,28 @@ def decode_span(
             format changes; or it cannot be opened any more as a ``ProbeError``.
     """
     is_exact = from_start or (threads == 1 and (span.begin_pts is None or info.access != "seek"))
-    stats.is_from_start = is_exact or info.access != "seek"
-    judge = _Judge(uri, span, stats, is_exact=is_exact, salvage=salvage)
-    reader = _Reader(
-        uri=uri, info=info, judge=judge, threads=1 if from_start else threads, path=open_path
+    judge = _Judge(uri, info, span, stats, is_exact=is_exact, salvage=salvage)
+    reader = FrameReader(
+        uri=uri,
+        info=info,
+        threads=1 if from_start else threads,
+        path=open_path,
+        on_damage=judge.damage,
     )
-    if stats.is_from_start or span.begin_pts is None:
+    if from_start or info.access != "seek" or span.begin_pts is None:
         frames = reader.from_start()
     else:
         frames = reader.from_seek(span.begin_pts)
-    own = (
-        _by_count(frames, span, judge) if info.access == "ordinal" else _by_pts(frames, span, judge)
-    )
+    keep = _by_count if info.access == "ordinal" else _by_pts
     with closing(frames):
-        for frame in own:
-            _check_format(frame, info, uri)
-            stats.num_yielded += 1
-            yield to_planar(frame)
+        try:
+            for frame in keep(frames, span, judge):
+                _check_format(frame, info, uri)
+                stats.num_yielded += 1
+                yield to_planar(frame)
+        finally:
+            stats.is_from_start, stats.is_exhausted = reader.is_from_start, reader.is_exhausted
     judge.finish()
-
-
-def decoded_frames(
-    packets: Iterator[AnyPacket], stream: VideoStream, on_damage: Callable[[int | None], None]
-) -> Iterator[av.VideoFrame]:
-    """Decode packets to the last frame in the decoder, past errors.
-
-    Args:
-        packets: As ``video_packets`` yields them.
-        stream: Their stream, its threads already set.
-        on_damage: Called with the PTS, where known, of what failed to be read or decoded.
-    """
-    while True:
-        try:
-            packet = next(packets, None)
-        except DecodeError:
-            on_damage(None)
-            packet = None
-        try:
-            frames = stream.codec_context.decode(packet)
-        except FOREIGN_ERRORS:
-            on_damage(None if packet is None else packet.pts)
-            frames = []
-        for frame in frames:
-            if frame.is_corrupt:
-                on_damage(frame.pts)
-            yield frame
-        if packet is None:
-            return
 
 
 def frame_crc(frame: av.VideoFrame) -> int:
@@ -157,106 +117,27 @@ def frame_crc(frame: av.VideoFrame) -> int:
     return crc
 
 
-@dataclass(slots=True, kw_only=True)
-class _Reader:
-    """One way to the frames of a file, as the decoder delivers them."""
-
-    uri: str
-    info: VideoInfo
-    judge: "_Judge"
-    threads: int
-    path: str | None
-
-    def from_start(self) -> Generator[av.VideoFrame, None, None]:
-        with self._opened() as (container, stream):
-            packets = video_packets(container, stream, self.info.access, uri=self.uri)
-            yield from decoded_frames(packets, stream, self.judge.damage)
-        self.judge.stats.is_exhausted = True
-
-    def from_seek(self, begin_pts: int) -> Generator[av.VideoFrame, None, None]:
-        """Yield frames from a clean entry at or before ``begin_pts``, else from the start."""
-        with self._opened() as (container, stream):
-            entry = self._enter(container, stream, begin_pts)
-            if entry is not None:
-                packets, key_pts = entry
-                self.judge.entry_pts = key_pts
-                frames = decoded_frames(packets, stream, self.judge.damage)
-                first = next((f for f in frames if f.pts is not None and f.pts >= key_pts), None)
-                if first is not None and first.pts == key_pts and first.key_frame:
-                    yield first
-                    yield from frames
-                    self.judge.stats.is_exhausted = True
-                    return
-        log.debug("no clean entry before pts %d, reading %s from its start", begin_pts, self.uri)
-        self.judge.entry_pts = None
-        self.judge.stats.is_from_start = True
-        yield from self.from_start()
-
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
-        with open_source(self.uri, open_path=self.path) as container:
-            stream = next(
-                (s for s in container.streams.video if s.index == self.info.video.index), None
-            )
-            if stream is None:
-                raise DecodeError(f"stream {self.info.video.index} is gone", uri=self.uri)
-            stream.thread_count = self.threads
-            stream.thread_type = "AUTO"
-            size = self.info.video.width * self.info.video.height
-            # A picture that grows within the stream may not take the memory with it.
-            stream.codec_context.options = {"max_pixels": str(4 * size + _MAX_PADDING)}
-            yield container, stream
-
-    def _enter(
-        self, container: InputContainer, stream: VideoStream, begin_pts: int
-    ) -> tuple[Iterator[AnyPacket], int] | None:
-        """Seek to a keyframe shown at or before ``begin_pts``; return its packets and its PTS."""
-        self._prime(container, stream)
-        for back_s in _STEPS_BACK_S:
-            target = begin_pts - round(back_s / self.info.video.time_base)
-            packets = read_packets(container, (stream,), uri=self.uri)
-            try:
-                with translated(self.uri, DecodeError):
-                    container.seek(target, stream=stream, backward=True)
-                head = list(_through_keyframe(packets))
-            except DecodeError:
-                continue  # a step further back may be readable; the start is the last resort
-            key_pts = head[-1].pts if head and head[-1].is_keyframe else None
-            if key_pts is not None and key_pts <= begin_pts:
-                return chain(head, packets), key_pts
-        return None
-
-    def _prime(self, container: InputContainer, stream: VideoStream) -> None:
-        with suppress(DecodeError, *FOREIGN_ERRORS):  # judged by the span that owns it
-            packet = next(read_packets(container, (stream,), uri=self.uri), None)
-            stream.codec_context.decode(packet)
-
-
-def _through_keyframe(packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
-    """Yield packets up to the first keyframe that has a PTS."""
-    for packet in islice(packets, _MAX_HEAD):
-        yield packet
-        if packet.is_keyframe and packet.pts is not None:
-            return
-
-
 class _Judge:
     """Compares what comes with what was planned, and decides what damage means."""
 
     def __init__(
-        self, uri: str, span: Span, stats: DecodeStats, *, is_exact: bool, salvage: bool
+        self,
+        uri: str,
+        info: VideoInfo,
+        span: Span,
+        stats: DecodeStats,
+        *,
+        is_exact: bool,
+        salvage: bool,
     ) -> None:
         self.stats = stats
-        self.entry_pts: int | None = None
-        self._uri, self._span = uri, span
+        self._uri, self._span, self._format = uri, span, info.video.pixel_format
         self._is_exact, self._salvage = is_exact, salvage
         self._planned = deque(span.pts)
         self._is_inside = span.begin_pts is None
 
     def damage(self, pts: int | None) -> None:
         """Take note of a packet or frame that failed, shown at ``pts`` if known."""
-        if pts is not None and self.entry_pts is not None and pts < self.entry_pts:
-            return  # leading pictures of the entry point lack their references by design
         is_own = self._is_inside if pts is None else self._span.owns(pts)
         if is_own or not self._is_exact:
             self._fault("damaged data", pts)
@@ -272,6 +153,16 @@ class _Judge:
         elif self._span.owns(pts):
             self._fault("a frame that no packet announced", pts)
             self.stats.num_unplanned += 1
+
+    def note_joint(self, frame: av.VideoFrame, pts: int) -> None:
+        """Keep the checksums at the span's borders; neighbours must agree on them."""
+        stop = self._span.stop_pts
+        if frame.format.name != self._format:
+            return  # a change of format ends the decode with an error of its own
+        if self.stats.first_crc is None and self._span.owns(pts):
+            self.stats.first_crc = (pts, frame_crc(to_planar(frame)))
+        elif self.stats.after_crc is None and stop is not None and pts >= stop:
+            self.stats.after_crc = (pts, frame_crc(to_planar(frame)))
 
     def finish(self) -> None:
         """Count what never came, once no more frames of the span can come."""
@@ -303,6 +194,7 @@ def _by_pts(frames: Iterator[av.VideoFrame], span: Span, judge: _Judge) -> Itera
         last_pts = frame.pts
         if span.begin_pts is not None and frame.pts < span.begin_pts:
             continue
+        judge.note_joint(frame, frame.pts)
         if span.end_pts is not None and frame.pts >= span.end_pts:
             return
         judge.arrived(frame.pts)
@@ -323,8 +215,10 @@ def _by_count(
                 return
             judge.damage(None)
             continue
-        frame.pts = span.pts[number - first]
-        judge.arrived(frame.pts)
+        pts = span.pts[number - first]
+        frame.pts = pts
+        judge.note_joint(frame, pts)
+        judge.arrived(pts)
         yield frame
 
 

@@ -7,8 +7,8 @@ import av
 from av.video.stream import VideoStream
 
 from vgen.errors import ProbeError
-from vgen.media.decode import decoded_frames
 from vgen.media.packets import AnyPacket
+from vgen.media.reader import decoded_frames
 from vgen.media.tags import FieldOrder, field_order
 
 _NUM_FRAMES = 12  # telecine repeats after five; sound enough to see whether any is interlaced

@@ -22,8 +22,10 @@ from vgen.media.source import translated
 CLOCKED_FORMATS = ("mpegts", "mpeg")
 """Demuxers whose timestamps come from a clock that may restart, wrap or jump."""
 
-_JUMP_S = 10  # ffmpeg's dts_delta_threshold
-_OVERLAP = Fraction(1, 10)  # seconds sound may step back without a jump, as ffmpeg allows
+JUMP_S = 10
+"""Seconds that a clock may leap ahead before it is a jump: ffmpeg's dts_delta_threshold."""
+OVERLAP_S = Fraction(1, 10)
+"""Seconds that a clock may step back before it is a jump, as ffmpeg has it."""
 _MAX_HELD = 2000  # packets of other streams kept back while the picture's jump is awaited
 
 AnyPacket: TypeAlias = "Packet[Stream]"  # the class takes a parameter in its stubs only
@@ -122,8 +124,6 @@ class _Clock:
     """Where one stream stands, in its own ticks after repair."""
 
     time_base: Fraction
-    is_lead: bool
-    """The stream whose jumps define the offsets."""
     epoch: int = 0
     """Index of the offset in force."""
     last_dts: int | None = None
@@ -134,10 +134,9 @@ class _Clock:
         """Whether a repaired DTS goes on where this stream stood."""
         if self.last_dts is None:
             return True
-        if (dts - self.next_dts) * self.time_base > _JUMP_S:
+        if (dts - self.next_dts) * self.time_base > JUMP_S:
             return False
-        overlap = 0 if self.is_lead else int(_OVERLAP / self.time_base)
-        return dts > self.last_dts - overlap
+        return (self.last_dts - dts) * self.time_base <= OVERLAP_S
 
     def stamp(self, packet: AnyPacket, offset_s: Fraction) -> AnyPacket:
         """Shift a packet's stamps by an offset and move on past it."""
@@ -162,16 +161,14 @@ class _Repair:
         self._offsets_s = [Fraction(0)]
         self._suspect: AnyPacket | None = None
         self._clocks = {
-            stream.index: _Clock(
-                time_base=stream.time_base or Fraction(1), is_lead=stream.index == self._lead
-            )
-            for stream in streams
+            stream.index: _Clock(time_base=stream.time_base or Fraction(1)) for stream in streams
         }
 
     def take(self, packet: AnyPacket) -> list[AnyPacket]:
         """Return the packets that are ready once this one is known."""
         clock = self._clocks[packet.stream_index]
-        return self._take_lead(packet, clock) if clock.is_lead else self._take(packet, clock)
+        is_lead = packet.stream_index == self._lead
+        return self._take_lead(packet, clock) if is_lead else self._take(packet, clock)
 
     def finish(self) -> list[AnyPacket]:
         """Return what still waits."""
@@ -228,4 +225,4 @@ class _Repair:
 
 def is_stray(pts: int, dts: int, time_base: Fraction) -> bool:
     """Whether a PTS is too far from its DTS to be true."""
-    return abs(pts - dts) * time_base > _JUMP_S
+    return abs(pts - dts) * time_base > JUMP_S

@@ -19,10 +19,10 @@ from av.video.stream import VideoStream
 from vgen.config import Limits
 from vgen.errors import DecodeError, ProbeError
 from vgen.media import facts
-from vgen.media.decode import decoded_frames
 from vgen.media.look import Look, look_at, too_large
 from vgen.media.packets import AnyPacket, video_packets
 from vgen.media.pixels import planar_name
+from vgen.media.reader import decoded_frames
 from vgen.media.source import open_source
 from vgen.media.stamps import Stamp, judge_access, noted, plan_timeline
 from vgen.media.streams import (

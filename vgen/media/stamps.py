@@ -4,13 +4,21 @@ PTS that several frames share are kept once: a timeline is strictly increasing, 
 later frames of the same PTS are dropped where frames are decoded.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
+from statistics import median_low
 from typing import NamedTuple
 
 from vgen.media.facts import Access
-from vgen.media.packets import CLOCKED_FORMATS, AnyPacket, is_shown, is_stray
+from vgen.media.packets import (
+    CLOCKED_FORMATS,
+    JUMP_S,
+    OVERLAP_S,
+    AnyPacket,
+    is_shown,
+    is_stray,
+)
 from vgen.media.timeline import Timeline
 
 # Demuxers that cannot seek, or seek to where no decoder can start.
@@ -18,7 +26,6 @@ _SEQUENTIAL_FORMATS = (
     "gif", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "obu", "av1", "h261", "h263",
     "cavsvideo", "dirac", "dnxhd", "ivf", "rm", "nsv",
 )  # fmt: skip
-_JUMP_S = 10
 _MAX_MISSING = 0.01  # a larger share of packets without PTS is a habit of the file, not damage
 
 
@@ -100,19 +107,30 @@ def plan_timeline(
         }
     pts = sorted(shown)
     keyframes = {at for at, tick in enumerate(pts) if shown[tick].is_keyframe}
-    last = shown[pts[-1]].duration or (pts[-1] - pts[-2] if len(pts) > 1 else 0)
     return Timeline(
         pts=tuple(pts),
         keyframes=tuple(sorted(keyframes | {0})),
         time_base=time_base,
         access=access,
-        last_duration=max(1, last or round(1 / (rate * time_base))),
+        last_duration=_last_duration(pts, shown, round(1 / (rate * time_base))),
     )
+
+
+def _last_duration(pts: Sequence[int], shown: Mapping[int, Stamp], usual: int) -> int:
+    """Take the last packet's word, unless packets are wrong about how long frames last."""
+    if len(pts) < 2:
+        return max(1, shown[pts[-1]].duration or usual)
+    said = shown[pts[-1]].duration
+    median_said = median_low(shown[tick].duration for tick in pts)
+    median_step = median_low(b - a for a, b in pairwise(pts))
+    is_credible = said > 0 and median_step <= 2 * median_said <= 4 * median_step
+    return said if is_credible else max(1, median_step)
 
 
 def _jumps(stamps: Sequence[Stamp], time_base: Fraction) -> bool:
     known = [stamp.dts for stamp in stamps if stamp.dts is not None]
-    if any(b <= a or (b - a) * time_base > _JUMP_S for a, b in pairwise(known)):
+    steps = ((b - a) * time_base for a, b in pairwise(known))
+    if any(not -OVERLAP_S <= step <= JUMP_S for step in steps):
         return True
     both = ((s.pts, s.dts) for s in stamps if s.pts is not None and s.dts is not None)
     return any(is_stray(pts, dts, time_base) for pts, dts in both)
