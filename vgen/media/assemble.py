@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
@@ -213,13 +214,17 @@ def _options(job: _Job) -> dict[str, str]:
 def _movie_timescale(job: _Job) -> int:
     """Return a timescale in which the starts of all streams are whole numbers, if there is one.
 
-    Edit lists hold an empty stretch before a stream in units of the movie, not of the stream.
+    Edit lists hold the stretch before a stream, and its length without the encoder's delay, in
+    units of the movie and not of the stream: rounded, a few samples would be cut off its end.
     """
     scale = max(job.plan.time_base.denominator, 1000)
     for stream in job.source.streams:
-        if stream.time_base and stream.start_time:
-            wider = math.lcm(scale, stream.time_base.denominator)
-            scale = wider if wider <= _MAX_TIMESCALE else scale
+        if isinstance(stream, AudioStream):
+            unit = stream.sample_rate
+        else:
+            unit = stream.time_base.denominator if stream.time_base and stream.start_time else 1
+        wider = math.lcm(scale, unit or 1)
+        scale = wider if wider <= _MAX_TIMESCALE else scale
     return min(scale, _MAX_TIMESCALE)
 
 
@@ -265,6 +270,10 @@ def _add_video(output: OutputContainer, stream: Stream, job: _Job) -> VideoStrea
     describe(video, stream)
     if codec_of(job.plan.encoder).name == "hevc" and job.plan.container != "mkv":
         video.codec_context.codec_tag = "hvc1"  # players of Apple refuse the default, hev1
+    # Of a template PyAV forgets the rate. In mkv it is the mean; mp4 only counts timecode in it.
+    rate = stream.base_rate if isinstance(stream, VideoStream) else None
+    is_mean = job.plan.container == "mkv" or rate is None
+    video.codec_context.framerate = job.info.video.average_rate if is_mean else rate
     video.set_display_matrix(job.plan.display_matrix)
     return video
 

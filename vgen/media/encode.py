@@ -21,6 +21,8 @@ from vgen.media.codecs import PACKED
 from vgen.media.facts import EncodePlan
 from vgen.media.source import translated
 
+_UNSPECIFIED = (2, 0)  # FFmpeg's matrix and range
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedChunk:
@@ -207,6 +209,7 @@ def _marking(plan: EncodePlan) -> Callable[[av.VideoFrame], av.VideoFrame] | Non
     graph.link_nodes(*nodes).configure()
 
     def mark(frame: av.VideoFrame) -> av.VideoFrame:
+        frame.colorspace, frame.color_range = _UNSPECIFIED  # as the graph was told
         graph.push(frame)
         marked = graph.pull()
         assert isinstance(marked, av.VideoFrame)

@@ -105,7 +105,7 @@ def resolve_encoding(
         width=width,
         height=height,
         time_base=video.time_base,
-        average_rate=_rate(video.average_rate),
+        average_rate=_rate(video.average_rate, encoder),
         sample_aspect_ratio=video.sample_aspect_ratio,
         color=color,
         field_order=field_order,  # type: ignore[arg-type]
@@ -215,10 +215,10 @@ def _codec_container(
     return "mkv", (f"written as mkv: {wanted} does not carry {codec.name}",)
 
 
-def _rate(average_rate: Fraction) -> Fraction:
-    """Return a rate that encoders accept; it steers their rate control only, never time."""
-    bounded = min(max(average_rate, Fraction(1)), Fraction(240))
-    return bounded.limit_denominator(1001)
+def _rate(average_rate: Fraction, encoder: str) -> Fraction:
+    """Return a rate the encoder accepts; it steers rate control only, never time."""
+    highest = 240 if encoder == "libsvtav1" else 1000
+    return min(max(average_rate, Fraction(1)), Fraction(highest)).limit_denominator(1001)
 
 
 def _joined(options: dict[str, str], description: dict[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Discard, Stream
+from av.stream import DataStream, Discard, Stream
 
 from vgen.errors import DecodeError
 from vgen.media.codecs import codec_of
@@ -33,6 +33,7 @@ Carriage = Literal["copy", "attach", "text", "rebuilt"]
 """How a stream travels: packets as they are; a cover picture as an attachment; text subtitles in
 the container's own words; or written anew by the muxer from metadata (timecode, chapters)."""
 
+_APPLE_HEVC = "hvc1"  # players of Apple refuse FFmpeg's default, hev1
 _STALE = ("encoder", "duration", "bps", "number_of_frames", "number_of_bytes", "vendor_id")
 _STALE_CONTAINER = ("major_brand", "minor_version", "compatible_brands")
 _IMAGES = {
@@ -88,6 +89,9 @@ def carriage(
         is_chapter_text = stream.discard == Discard.all and bool(source.chapters())
         if "timecode" in stream.metadata or is_chapter_text:
             return "rebuilt"
+        # Of a kind unknown to FFmpeg, its muxers write a description nobody can read.
+        if not isinstance(stream, DataStream) or stream.name is None:
+            return None
     if _takes(stream, container):
         return "copy"
     if container == "mkv" and other.codec == "mov_text":
@@ -118,6 +122,8 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     else:
         # Without opaque, PyAV looks for an encoder of the codec and finds none for many.
         copy = output.add_stream_from_template(stream, opaque=True)
+        if stream.codec_context.codec_tag == _APPLE_HEVC and output.format.name in ("mp4", "mov"):
+            copy.codec_context.codec_tag = _APPLE_HEVC
     describe(copy, stream)
     return copy
 
@@ -236,6 +242,7 @@ def carried_packets(
         for packet in packets:
             passenger = passengers.get(packet.stream_index)
             if passenger is not None and _readied(packet, passenger, shift_s):
+                _trim(packet, info, shift_s)
                 ready = _plain_text(packet) if passenger.carriage == "text" else packet
                 ready.stream = passenger.target  # type: ignore[assignment]
                 stamp = packet.pts if packet.dts is None else packet.dts
@@ -269,6 +276,16 @@ def _readied(packet: AnyPacket, passenger: Passenger, shift_s: Fraction) -> bool
     if passenger.first_pts_s is None or first_s < passenger.first_pts_s:
         passenger.first_pts_s = first_s
     return True
+
+
+def _trim(packet: AnyPacket, info: VideoInfo, shift_s: Fraction) -> None:
+    """End a stream's last packet where its edit list did, as no packet says so."""
+    stream = packet.stream
+    if info.container not in ("mp4", "mov") or stream.duration is None or packet.pts is None:
+        return
+    end = (stream.start_time or 0) + stream.duration + round(shift_s / packet.time_base)
+    if packet.pts < end < packet.pts + (packet.duration or 0):
+        packet.duration = end - packet.pts
 
 
 def _plain_text(packet: AnyPacket) -> AnyPacket:

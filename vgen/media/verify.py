@@ -175,7 +175,8 @@ def _decode(promise: _Promise, container: InputContainer, video: VideoStream) ->
     seen = _Seen()
     video.thread_count = 1
     for packet in container.demux():
-        if packet.stream_index == video.index:
+        # Of the empty packets at the end, stream_index is always 0.
+        if packet.stream.index == video.index:
             for frame in packet.decode():
                 assert isinstance(frame, av.VideoFrame)
                 _check_frame(promise, frame, seen.num_frames)
