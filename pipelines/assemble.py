@@ -236,5 +236,8 @@ def _refuse_foreign(job: VideoJob, destination: str, pending_uri: str) -> None:
 
 
 def _digest(uri: str) -> str:
+    digest = hashlib.sha256()
     with storage.open_read(uri) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

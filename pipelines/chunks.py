@@ -48,9 +48,11 @@ class EnhanceSpan:
 def load_enhancer(context: RunContext) -> Enhancer:
     """Load the run's release in this process, with one torch thread on a CPU."""
     if context.device == "cpu":
-        import torch  # only workers need it
+        import cv2  # only workers need these two
+        import torch
 
         torch.set_num_threads(1)
+        cv2.setNumThreads(1)
     with scratch("release") as folder:
         path = release_path(context.release, folder)
         return Enhancer.load(path or "identity", device=context.device)

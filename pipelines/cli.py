@@ -5,12 +5,13 @@ stdout. Exit status: 0 all done or already done; 1 finished, some videos failed;
 anything was started; 3 stopped by infrastructure, a rerun goes on; 130 interrupted.
 """
 
+import contextlib
 import logging
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn, TypeVar
@@ -18,8 +19,10 @@ from typing import Annotated, NoReturn, TypeVar
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
+from pipelines.context import Topology
+from pipelines.scratch import scratch
 from vgen.config import Recipe, load_recipe
-from vgen.errors import VgenError
+from vgen.errors import ConfigError, ReleaseError, VgenError
 from vgen.records import RunReport
 
 OK, SOME_FAILED, REFUSED, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -83,7 +86,7 @@ def enhance(
         address=address,
         span_frames=_positive("--span-frames", span_frames),
         is_overwrite=overwrite,
-        topology=os.environ.get("VGEN_TOPOLOGY"),
+        topology=_topology(),
     )
     prepared = prepare(request)
     finished = _guarded(lambda: execute(prepared, say=say))
@@ -247,9 +250,20 @@ def _recipe(path: Path | None, flags: Recipe | None) -> Recipe:
     return load_recipe(path, flags.model_dump(exclude_unset=True) if flags else None)
 
 
-def _positive(name: str, value: int | None) -> int | None:
-    from vgen.errors import ConfigError
+def _topology() -> Topology | None:
+    """Read the override that benchmarks and tests use."""
+    match os.environ.get("VGEN_TOPOLOGY"):
+        case None | "":
+            return None
+        case "fused":
+            return "fused"
+        case "staged":
+            return "staged"
+        case other:
+            raise ConfigError(f"VGEN_TOPOLOGY must be fused or staged, got {other!r}")
 
+
+def _positive(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise ConfigError(f"{name} must be at least 1, got {value}")
     return value
@@ -257,10 +271,9 @@ def _positive(name: str, value: int | None) -> int | None:
 
 def _guarded(work: Callable[[], T]) -> T:
     """Run what has side effects; from here on, faults of the infrastructure mean status 3."""
-    from vgen.errors import ConfigError, ReleaseError
-
     try:
-        return work()
+        with _native_messages_aside():
+            return work()
     except (ConfigError, ReleaseError, KeyboardInterrupt):
         raise
     except VgenError as error:
@@ -269,6 +282,29 @@ def _guarded(work: Callable[[], T]) -> T:
         if type(error).__module__.split(".")[0] != "ray":
             raise
         raise StoppedError(f"Ray stopped the run: {_last_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _native_messages_aside() -> Iterator[None]:
+    """Keep what C++ libraries print (Ray warns of every actor that may restart) off the screen."""
+    if os.environ.get("VGEN_DEBUG") == "1":
+        yield
+        return
+    python_stderr, descriptor = sys.stderr, os.dup(2)
+    with (
+        scratch("messages") as folder,
+        (folder / "native.log").open("wb") as aside,
+        os.fdopen(os.dup(2), "w", buffering=1) as for_people,
+    ):
+        python_stderr.flush()
+        sys.stderr = for_people
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr = python_stderr
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
 
 
 def _last_line(error: BaseException) -> str:

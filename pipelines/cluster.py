@@ -21,8 +21,6 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray warns on stderr about every actor that can restart; its real errors are raised.
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 # Rows between operators are small, pixels cross the store in the staged topology only.
 LOCAL_OBJECT_STORE_BYTES = 512 << 20

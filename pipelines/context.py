@@ -1,9 +1,13 @@
 """What every worker of a run is told once."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pipelines.release_files import ReleaseRef
 from vgen.config import Recipe
+
+Topology = Literal["fused", "staged"]
+"""fused: one actor call does a span from source to chunk; staged: an operator a stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

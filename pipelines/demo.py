@@ -77,12 +77,12 @@ def luma_psnr_db(path: Path, reference_path: Path) -> float:
     scores = []
     pairs = zip(_lumas(path), _lumas(reference_path), strict=True)
     for luma, reference in pairs:
-        error = float(np.mean((luma.astype(np.float64) - reference) ** 2))
+        error = float(np.mean((luma - reference) ** 2))
         scores.append(10 * np.log10(255.0**2 / max(error, 1e-10)))
     return float(np.mean(scores))
 
 
-def _lumas(path: Path) -> Iterator[NDArray[np.generic]]:
+def _lumas(path: Path) -> Iterator[NDArray[np.float64]]:
     with open_source(str(path)) as container:
         for frame in container.decode(video=0):
-            yield planes_of(to_planar(frame))[0].copy()
+            yield planes_of(to_planar(frame))[0].astype(np.float64)

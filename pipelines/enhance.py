@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
 
 import pyarrow as pa
 import ray
@@ -18,7 +17,7 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from pipelines.assemble import Assembled, assemble
 from pipelines.chunks import EnhanceSpan, Row
 from pipelines.cluster import Cluster
-from pipelines.context import RunContext
+from pipelines.context import RunContext, Topology
 from pipelines.jobs import PlannedVideo
 from pipelines.progress import Progress
 from pipelines.staged import EnhanceFrames, decode_row, encode_row
@@ -27,8 +26,6 @@ from vgen.manifest import chunk_uri
 from vgen.records import Fault, VideoOutcome, span_name
 
 log = logging.getLogger(__name__)
-
-Topology = Literal["fused", "staged"]
 
 # Two rows an actor: the next one is there when the first is done, and few are bound too early.
 ROWS_IN_FLIGHT_PER_ACTOR = 2
@@ -77,7 +74,7 @@ def chunk_rows(
         max_tasks_in_flight_per_actor=ROWS_IN_FLIGHT_PER_ACTOR,
     )
     # A GPU actor asks for no CPU, or pools of actors could starve each other for ever.
-    needs = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": 1}
+    needs: dict[str, float] = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": 1}
     if topology == "fused":
         chunks = spans.map(EnhanceSpan, fn_constructor_args=(context,), compute=pool, **needs)
     else:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from pipelines.assemble import Assembled
 from pipelines.cluster import Cluster, connected
-from pipelines.context import RunContext
+from pipelines.context import RunContext, Topology
 from pipelines.jobs import PlannedVideo
 from pipelines.listing import ListingFault, list_sources
 from pipelines.naming import scan_manifests
@@ -36,8 +36,8 @@ class Request:
     address: str | None = None
     span_frames: int | None = None
     is_overwrite: bool = False
-    topology: str | None = None
-    """fused or staged; None lets the plan choose."""
+    topology: Topology | None = None
+    """None lets the plan choose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

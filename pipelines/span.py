@@ -15,6 +15,7 @@ from pipelines.jobs import VideoJob
 from pipelines.stages import StageClock, read_ahead
 from vgen.config import Recipe
 from vgen.enhance.enhancer import Enhancer
+from vgen.enhance.stills import StillPicker
 from vgen.enhance.stream import enhance_frames
 from vgen.errors import DecodeError
 from vgen.media.chunk import seal
@@ -95,12 +96,12 @@ def decoded(run: SpanRun) -> Iterator[av.VideoFrame]:
 
 
 def enhanced(
-    run: SpanRun, enhancer: Enhancer, frames: Iterable[av.VideoFrame], picker: "StillPicker"
+    run: SpanRun, enhancer: Enhancer, frames: Iterable[av.VideoFrame], picker: StillPicker
 ) -> Iterator[av.VideoFrame]:
     """Yield the owned frames, restored, in the plan's pixel format."""
     restored = enhance_frames(
         enhancer,
-        frames,
+        picker.before(frames),
         run.span,
         video=run.job.info.video,
         out_format=run.job.encode.pixel_format,
@@ -109,10 +110,19 @@ def enhanced(
         out_color=run.job.encode.color,
         uri=run.job.ref.uri,
     )
-    for frame in restored:
+    for frame in picker.after(restored):
         if not run.first_frame_at:
             run.first_frame_at = time.time()
         yield frame
+
+
+def picker_of(run: SpanRun) -> StillPicker:
+    """Return a picker of the span's stills, idle where the recipe wants none."""
+    return StillPicker(
+        is_enabled=run.recipe.report.stills,
+        video=run.job.info.video,
+        out_color=run.job.encode.color,
+    )
 
 
 def facts_of(
@@ -143,7 +153,7 @@ def _attempted(run: SpanRun, enhancer: Enhancer, path: Path, *, has_threads: boo
         return read_ahead(_in_thread(stage, frames, clocks), READ_AHEAD_FRAMES)
 
     clocks.append(StageClock(now))
-    picker = None
+    picker = picker_of(run)
     frames = staged("decode", decoded(run))
     frames = staged("enhance", enhanced(run, enhancer, frames, picker))
     clocks[0].switch("encode")
@@ -153,7 +163,7 @@ def _attempted(run: SpanRun, enhancer: Enhancer, path: Path, *, has_threads: boo
     for clock in clocks:
         for stage, spent in clock.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
-    facts = facts_of(run, chunk, seconds, None)
+    facts = facts_of(run, chunk, seconds, picker.still())
     seal(path, facts)
     return facts
 

@@ -30,7 +30,7 @@ from pipelines.context import RunContext
 from pipelines.outcome import HANG_GRACE_S, process_ends_after
 from pipelines.scratch import scratch
 from pipelines.sources import local_source
-from pipelines.span import SpanRun, decoded, enhanced
+from pipelines.span import SpanRun, decoded, enhanced, picker_of
 from pipelines.stages import StageClock
 from vgen import storage
 from vgen.errors import MediaError
@@ -101,11 +101,12 @@ class EnhanceFrames:
         def restore(frames: Iterator[av.VideoFrame], facts: ChunkFacts) -> Row:
             run = _span_run(row, self._context)
             clock = StageClock(time.process_time)
-            picker = None
+            picker = picker_of(run)
             restored = enhanced(run, self._enhancer, frames, picker)
             planes, pts = pack(clock.metered("enhance", restored))
             told = {
                 "notes": tuple(run.notes),
+                "still": picker.still(),
                 "stage_cpu_seconds": {**facts.stage_cpu_seconds, **clock.seconds},
             }
             return _with_frames(_small(row), planes, pts, facts.model_copy(update=told))

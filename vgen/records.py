@@ -68,7 +68,12 @@ class Span(Record):
     @property
     def name(self) -> str:
         """The span's part of an object key."""
-        return f"{self.start:09d}-{self.stop:09d}"
+        return span_name(self.start, self.stop)
+
+
+def span_name(start: int, stop: int) -> str:
+    """Name frames ``[start, stop)`` so that names sort as the frames do."""
+    return f"{start:09d}-{stop:09d}"
 
 
 class Fault(Record):

@@ -113,9 +113,10 @@ def to_planar(frame: av.VideoFrame) -> av.VideoFrame:
 def planes_of(frame: av.VideoFrame) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], ...]:
     """Return writable views of the planes, cropped of line padding; valid while frame lives."""
     dtype = np.dtype(np.uint8) if frame.format.components[0].bits == 8 else np.dtype("<u2")
-    views = []
+    views: list[NDArray[np.uint8] | NDArray[np.uint16]] = []
     for plane in frame.planes:
-        rows = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
+        samples = np.frombuffer(memoryview(plane), dtype)
+        rows = samples.reshape(-1, plane.line_size // dtype.itemsize)
         views.append(rows[: plane.height, : plane.width])
     return tuple(views)
 
