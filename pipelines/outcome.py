@@ -26,7 +26,8 @@ def process_ends_after(seconds: float) -> Iterator[None]:
 
     Not reentrant: one guarded body a process at a time.
     """
-    faulthandler.dump_traceback_later(seconds, exit=True)
+    # A descriptor, because sys.stderr may be replaced by something without one.
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
     try:
         yield
     finally:
