@@ -10,6 +10,8 @@ import pytest
 
 from tests.media_factory import Media
 
+pytest_plugins = ["tests.s3"]
+
 _VIDEO_SUFFIXES = {".mp4", ".mkv", ".ts", ".mov", ".avi", ".webm", ".mpg"}
 
 

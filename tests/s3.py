@@ -52,10 +52,11 @@ def s3_server(tmp_path_factory) -> Iterator[S3Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log_path = root.with_name(f"{root.name}.log")
-    # No configuration of the user's: only the folder is served, to this key alone.
+    # No configuration of the user's: only the folder is served, to this key alone. The server's
+    # directory cache stays on, as it deadlocks without: put objects in through the server only.
     command = [
         rclone_program(), "serve", "s3", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}",
-        "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off", "--dir-cache-time", "0s",
+        "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off", "--poll-interval", "0",
         "--config", os.devnull, "--log-file", str(log_path), str(root),
     ]  # fmt: skip
     process = subprocess.Popen(command)
@@ -63,7 +64,7 @@ def s3_server(tmp_path_factory) -> Iterator[S3Server]:
         wait_until_it_listens(process, port, log_path)
         yield S3Server(endpoint=f"http://127.0.0.1:{port}", bucket=f"s3://{BUCKET}", root=root)
     finally:
-        process.terminate()
+        process.kill()  # asked kindly it waits 10 s for the clients' open connections
         process.wait(timeout=30)
 
 

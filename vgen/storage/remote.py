@@ -184,16 +184,14 @@ def _client(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     Kept by process, as a forked child must not use its parent's sockets and event loop, and by the
     ``AWS_*`` environment, so that renewed credentials are seen.
     """
-    scheme = urlsplit(uri).scheme
+    scheme = uri.partition("://")[0]
     try:
         kind = fsspec.get_filesystem_class(scheme)
-        arguments = {} if scheme == "memory" else kind._get_kwargs_from_urls(uri)
-    except ImportError as error:
-        raise ConfigError(f"{scheme}:// needs a package that is not installed: {error}") from error
-    if scheme == "s3":
-        arguments = _s3_arguments()
-        if "?versionId=" in uri:  # s3fs would cut it off and read another object
-            raise StorageError(f"{uri!r}: a name with '?versionId=' in it cannot be used")
+        arguments = _s3_arguments() if scheme == "s3" else kind._get_kwargs_from_urls(uri)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{scheme}:// cannot be used: {error}") from error
+    if scheme == "s3" and "?versionId=" in uri:  # s3fs would cut it off and read another object
+        raise StorageError(f"{uri!r}: a name with '?versionId=' in it cannot be used")
     environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
     key = (os.getpid(), scheme, repr(arguments), environment)
     with _lock:

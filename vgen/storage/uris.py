@@ -10,7 +10,7 @@ chains or wraps another URI or reaches back to this machine (``zip``, ``simpleca
 import os
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from vgen.errors import ConfigError
 
@@ -79,7 +79,7 @@ def name_of(uri: str) -> str:
 
 
 def parent_of(uri: str) -> str:
-    """Return ``uri`` without its last segment; a root is its own parent."""
+    """Return ``uri`` without its last segment; a root or bucket is its own parent."""
     if is_local(uri):
         return str(PurePosixPath(uri).parent)
     scheme, _, rest = uri.partition("://")
@@ -127,8 +127,7 @@ def contains(folder: str, uri: str) -> bool:
 
 
 def _from_file_uri(text: str) -> str:
-    parts = urlsplit(text.replace("#", "%23").replace("?", "%3F"))
-    path = unquote(parts.path)
-    if parts.netloc not in ("", "localhost") or not path.startswith("/") or "\0" in path:
+    host, slash, rest = text.partition("://")[2].partition("/")
+    if host not in ("", "localhost") or not slash:
         raise ConfigError(f"expected file:///absolute/path, got {text!r}")
-    return normalize_uri(path)
+    return normalize_uri(f"/{unquote(rest)}")
