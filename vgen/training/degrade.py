@@ -58,8 +58,8 @@ def degrade_clip(clip_thwc: Clip, mix: Mix, rng: Generator) -> Clip:
 def add_noise(clip_thwc: Clip, *, sigma: float, rng: Generator, is_gray: bool = False) -> Clip:
     """Add Gaussian noise, drawn once for each pixel of each frame; round and clip to 8 bits."""
     shape = (*clip_thwc.shape[:3], 1 if is_gray else 3)
-    noise = rng.standard_normal(shape, dtype=np.float32) * np.float32(sigma)
-    return to_bytes(np.asarray(clip_thwc + noise, np.float32))
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    return to_bytes(clip_thwc.astype(np.float32) + noise * np.float32(sigma))
 
 
 def add_sensor_noise(

@@ -120,11 +120,9 @@ def evaluate(
 
 def as_table(scores: Iterable[Score]) -> str:
     """Lay scores out as a Markdown table."""
-    lines = [
-        "| damage | on | n | RGB dB | restored | gain "
-        "| Y dB | restored | gain | flicker | restored |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    measures = ("RGB dB", "restored", "gain", "Y dB", "restored", "gain", "flicker", "restored")
+    columns = ("damage", "on", "n", *measures)
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for s in scores:
         rgb_gain, luma_gain = s.rgb_after_db - s.rgb_before_db, s.luma_after_db - s.luma_before_db
         lines.append(
