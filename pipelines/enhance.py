@@ -53,12 +53,23 @@ def choose_topology(cluster: Cluster) -> Topology:
 
 
 def chunk_rows(
-    rows: list[Row], context: RunContext, cluster: Cluster, topology: Topology
+    rows: list[Row],
+    context: RunContext,
+    cluster: Cluster,
+    topology: Topology,
+    worker: type | None = None,
 ) -> Iterator[Row]:
     """Hand out spans and yield a small row for each that ended, in any order.
 
     Neighbouring operators ask for different resources on purpose: Ray Data fuses operators
     that ask for the same, and then a single actor does everything.
+
+    Args:
+        rows: What to do, by place in the plan.
+        context: The constants of the run.
+        cluster: How much to use.
+        topology: Which operators there are.
+        worker: Actor class in place of the topology's own, ``EnhanceSpan`` or ``EnhanceFrames``.
     """
     settings = DataContext.get_current()
     settings.enable_progress_bars = False
@@ -76,18 +87,20 @@ def chunk_rows(
     # A GPU actor asks for no CPU, or pools of actors could starve each other for ever.
     needs: dict[str, float] = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": 1}
     if topology == "fused":
-        chunks = spans.map(EnhanceSpan, fn_constructor_args=(context,), compute=pool, **needs)
+        chunks = spans.map(
+            worker or EnhanceSpan, fn_constructor_args=(context,), compute=pool, **needs
+        )
     else:
-        share = 1.0 if on_gpu else 0.25
+        decode_cpus, encode_cpus = (2.0, 1.0) if on_gpu else (0.25, 0.25)
         needs = needs if on_gpu else {"num_cpus": 0.5}
         chunks = (
             spans.map(
                 partial(decode_row, context=context),
-                num_cpus=2 * share,
+                num_cpus=decode_cpus,
                 compute=TaskPoolStrategy(size=max(1, cluster.num_cpus // 4)),
             )
-            .map(EnhanceFrames, fn_constructor_args=(context,), compute=pool, **needs)
-            .map(partial(encode_row, context=context), num_cpus=share)
+            .map(worker or EnhanceFrames, fn_constructor_args=(context,), compute=pool, **needs)
+            .map(partial(encode_row, context=context), num_cpus=encode_cpus)
         )
     yield from chunks.iter_rows()
 
@@ -98,6 +111,8 @@ def run_plan(
     cluster: Cluster,
     progress: Progress,
     topology: Topology,
+    *,
+    worker: type | None = None,
 ) -> RunResult:
     """Produce, assemble and publish every video that is to do.
 
@@ -130,7 +145,7 @@ def run_plan(
             if not todo:
                 crew.submit(index, video)
         if rows:
-            for row in chunk_rows(rows, context, cluster, topology):
+            for row in chunk_rows(rows, context, cluster, topology, worker):
                 result.rows.append(row)
                 index = int(str(row["video"]))
                 if row["fault"] and index not in faults:

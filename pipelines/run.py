@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pipelines.assemble import Assembled
 from pipelines.cluster import Cluster, connected
@@ -24,6 +25,11 @@ from vgen.errors import ConfigError
 from vgen.manifest import Manifest, new_run_id, run_uri, utc_now
 from vgen.media.encoders import check_encoder
 from vgen.records import RunReport, Speed, Still, Totals, VideoOutcome, VideoRef
+
+if TYPE_CHECKING:
+    from pipelines.enhance import RunResult  # imports Ray
+
+_STAGES = ("decode", "enhance", "post", "encode", "assemble")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,71 +106,61 @@ def execute(
         ConfigError: there is no Ray at the address.
         StorageError, ray.exceptions.RayError: infrastructure failed; a rerun goes on.
     """
+    with connected(prepared.request.address) as cluster:
+        return execute_on(cluster, prepared, say=say, clock=clock)
+
+
+def execute_on(
+    cluster: Cluster,
+    prepared: Prepared,
+    *,
+    say: Callable[[str], None],
+    clock: Callable[[], datetime] = utc_now,
+    worker: type | None = None,
+) -> Finished:
+    """Do what ``execute`` does, on a Ray that is connected.
+
+    Args:
+        cluster: What of it to use.
+        prepared: What ``prepare`` returned.
+        say: Told a line now and then, for people.
+        clock: Returns the time, aware.
+        worker: Actor class in place of the topology's own; for tests that make workers fail.
+    """
+    from pipelines.enhance import choose_topology, run_plan  # Ray is up: import it now
+    from pipelines.plan import plan_run
+    from pipelines.report import write_report
+
     started = clock()
     request = prepared.request
     run_id = new_run_id(lambda: started, _seed(prepared))
-    with connected(request.address) as cluster:
-        from pipelines.enhance import choose_topology, run_plan  # Ray is up: import it now
-        from pipelines.plan import plan_run
-
-        plan = plan_run(
-            prepared.listing,
-            destination=prepared.destination,
-            recipe=request.recipe,
-            release=prepared.release,
-            manifests=prepared.manifests,
-            span_frames=request.span_frames,
-            run_id=run_id,
-            cluster=cluster,
-        )
-        say(describe_plan(plan.videos, cluster))
-        context = RunContext(
-            run_id=run_id,
-            plan_uri=plan.plan_uri,
-            destination=prepared.destination,
-            recipe=request.recipe,
-            release=prepared.release,
-            device=cluster.device,
-            is_overwrite=request.is_overwrite,
-        )
-        todo = [video for video in plan.videos if video.status == "todo"]
-        progress = Progress(num_videos=len(todo), num_frames=sum(video.frames for video in todo))
-        with progress:
-            result = run_plan(
-                plan.videos,
-                context,
-                cluster,
-                progress,
-                request.topology or choose_topology(cluster),
-            )
-    outcomes = [_outcome(n, video, result.assembled) for n, video in enumerate(plan.videos)]
-    seconds: dict[str, float] = {}
-    for one in result.assembled.values():
-        for stage, spent in one.stage_cpu_seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + spent
-    finished = clock()
-    report = RunReport(
+    plan = plan_run(
+        prepared.listing,
+        destination=prepared.destination,
+        recipe=request.recipe,
+        release=prepared.release,
+        manifests=prepared.manifests,
+        span_frames=request.span_frames,
         run_id=run_id,
-        release=prepared.release.name,
-        release_digest=prepared.release.digest,
-        recipe=request.recipe.model_dump(mode="json"),
-        recipe_digest=request.recipe.digest(),
-        started_at=started.isoformat(timespec="seconds"),
-        finished_at=finished.isoformat(timespec="seconds"),
-        totals=totals_of(outcomes),
-        speed=Speed(
-            frames_per_second=progress.frames_done
-            / max(1e-9, (finished - started).total_seconds()),
-            stage_cpu_seconds={
-                stage: seconds.get(stage, 0.0)
-                for stage in ("decode", "enhance", "post", "encode", "assemble")
-            },
-        ),
-        videos=tuple(outcomes),
+        cluster=cluster,
     )
+    say(describe_plan(plan.videos, cluster))
+    context = RunContext(
+        run_id=run_id,
+        plan_uri=plan.plan_uri,
+        destination=prepared.destination,
+        recipe=request.recipe,
+        release=prepared.release,
+        device=cluster.device,
+        is_overwrite=request.is_overwrite,
+    )
+    todo = [video for video in plan.videos if video.status == "todo"]
+    topology = request.topology or choose_topology(cluster)
+    with Progress(num_videos=len(todo), num_frames=sum(video.frames for video in todo)) as progress:
+        result = run_plan(plan.videos, context, cluster, progress, topology, worker=worker)
+    outcomes = [_outcome(n, video, result.assembled) for n, video in enumerate(plan.videos)]
+    report = _report(prepared, run_id, (started, clock()), outcomes, result)
     _write_spans(prepared.destination, run_id, result.rows)
-    from pipelines.report import write_report
-
     report_uri, page_uri = write_report(prepared.destination, report, _stills(result.assembled))
     return Finished(
         report=report,
@@ -172,6 +168,37 @@ def execute(
         page_uri=page_uri,
         num_reused=result.num_reused,
         num_made=sum(1 for row in result.rows if not row["is_reused"] and not row["fault"]),
+    )
+
+
+def _report(
+    prepared: Prepared,
+    run_id: str,
+    times: tuple[datetime, datetime],
+    outcomes: list[VideoOutcome],
+    result: "RunResult",
+) -> RunReport:
+    started, finished = times
+    recipe = prepared.request.recipe
+    seconds: dict[str, float] = dict.fromkeys(_STAGES, 0.0)
+    for one in result.assembled.values():
+        for stage, spent in one.stage_cpu_seconds.items():
+            seconds[stage] += spent
+    frames = sum(int(str(row["frames"])) for row in result.rows)
+    return RunReport(
+        run_id=run_id,
+        release=prepared.release.name,
+        release_digest=prepared.release.digest,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_digest=recipe.digest(),
+        started_at=started.isoformat(timespec="seconds"),
+        finished_at=finished.isoformat(timespec="seconds"),
+        totals=totals_of(outcomes),
+        speed=Speed(
+            frames_per_second=frames / max(1e-9, (finished - started).total_seconds()),
+            stage_cpu_seconds=seconds,
+        ),
+        videos=tuple(outcomes),
     )
 
 
