@@ -4,41 +4,30 @@ Nothing is decoded. All streams share the source's zero of time, so that what wa
 """
 
 import heapq
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
-from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
-from av.stream import Stream
+from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from vgen.errors import EncodeError
-from vgen.media.codecs import codec_of
-from vgen.media.concat import ChunkSource, checked_pts, concatenated_packets, open_media
+from vgen.media.carry import Passenger, carried_packets, mux_carried
+from vgen.media.concat import ChunkSource, checked_pts, concatenated_packets
 from vgen.media.facts import EncodePlan, Ratio, VideoInfo
-from vgen.media.packets import AnyPacket
-from vgen.media.passthrough import (
-    MUXERS,
-    Passenger,
-    board,
-    carried_packets,
-    describe,
-    fresh_metadata,
-    mux_carried,
+from vgen.media.layout import (
+    Job,
+    lay_out,
+    muxer_options,
+    shift_to_zero,
+    shifted_chapters,
+    write_aspects,
 )
+from vgen.media.packets import AnyPacket
+from vgen.media.passthrough import MUXERS, fresh_metadata
 from vgen.media.source import open_source, translated
 from vgen.records import Record
-
-if TYPE_CHECKING:
-    from av.container.core import Chapter  # in the stubs only
-
-_MAX_TIMESCALE = 2**31 - 1
 
 
 class CarriedStream(Record):
@@ -70,23 +59,6 @@ class AssembleResult(Record):
     dropped: tuple[str, ...]
     """What was to be carried and could not be, besides ``plan.dropped``."""
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    source_uri: str
-    open_path: str | None
-    source: InputContainer
-    info: VideoInfo
-    plan: EncodePlan
-    chunks: tuple[ChunkSource, ...]
-    frame_pts: tuple[int, ...]
-    last_duration: int
-    shift_pts: int
-
-    @property
-    def shift_s(self) -> Fraction:
-        return self.shift_pts * self.plan.time_base
 
 
 def assemble_video(
@@ -123,7 +95,7 @@ def assemble_video(
         raise EncodeError("no frame of the video was produced", uri=source_uri)
     try:
         with open_source(source_uri, open_path=open_path) as source:
-            job = _Job(
+            job = Job(
                 source_uri=source_uri,
                 open_path=open_path,
                 source=source,
@@ -132,7 +104,7 @@ def assemble_video(
                 chunks=tuple(one for one in chunks if one.facts.frame_pts),
                 frame_pts=frame_pts,
                 last_duration=last_duration,
-                shift_pts=_shift(source, info, frame_pts[0]),
+                shift_pts=shift_to_zero(source, info, frame_pts[0]),
             )
             return _assemble(job, out_path)
     except BaseException:
@@ -141,23 +113,7 @@ def assemble_video(
         raise
 
 
-def _shift(source: InputContainer, info: VideoInfo, first_pts: int) -> int:
-    """Return the ticks that bring a source which starts before zero to zero.
-
-    No container holds frames at negative times: mp4 hides them, mkv loses their stamps. All
-    streams move alike. Sound alone before zero is its encoder's delay, which stays hidden.
-    """
-    if first_pts >= 0:
-        return 0
-    starts = [
-        stream.start_time * stream.time_base / info.video.time_base
-        for stream in source.streams.audio
-        if stream.start_time is not None and stream.time_base
-    ]
-    return -math.floor(min([Fraction(first_pts), *starts]))
-
-
-def _assemble(job: _Job, out_path: Path) -> AssembleResult:
+def _assemble(job: Job, out_path: Path) -> AssembleResult:
     notes: list[str] = []
     if job.shift_pts:
         by = f"{float(job.shift_s):.3f} s"
@@ -165,16 +121,17 @@ def _assemble(job: _Job, out_path: Path) -> AssembleResult:
     with ExitStack() as stack:
         with translated(job.source_uri, EncodeError):
             muxer = MUXERS[job.plan.container]
-            output = av.open(str(out_path), "w", format=muxer, options=_options(job))
+            output = av.open(f"file:{out_path}", "w", format=muxer, options=muxer_options(job))
             stack.enter_context(output)
-        video, passengers = _lay_out(output, job)
+        video, passengers = lay_out(output, job)
         with translated(job.source_uri, EncodeError):
             output.metadata.update(fresh_metadata(job.source.metadata))
-            output.set_chapters(_chapters(job))
+            output.set_chapters(shifted_chapters(job))
             output.start_encoding()
         _mux(output, video, passengers, job, notes)
         with translated(job.source_uri, EncodeError):
             output.close()
+            write_aspects(out_path, job, passengers)
     video_index = job.info.video.index
     lost = [one for one in passengers.values() if one.num_refused]
     notes += [f"{one.num_refused} packets of {one.label} could not be carried" for one in lost]
@@ -201,88 +158,11 @@ def _carried(passenger: Passenger) -> CarriedStream:
     )
 
 
-def _options(job: _Job) -> dict[str, str]:
-    if job.plan.container == "mkv":
-        # The muxer would move all streams by the encoder delay of the sound.
-        return {"avoid_negative_ts": "disabled"}
-    flags = "+faststart"
-    if any(key.startswith("com.") for key in job.source.metadata):
-        flags += "+use_metadata_tags"  # else keys of phones and cameras are left out
-    return {"movflags": flags, "movie_timescale": str(_movie_timescale(job))}
-
-
-def _movie_timescale(job: _Job) -> int:
-    """Return a timescale in which the starts of all streams are whole numbers, if there is one.
-
-    Edit lists hold the stretch before a stream, and its length without the encoder's delay, in
-    units of the movie and not of the stream: rounded, a few samples would be cut off its end.
-    """
-    scale = max(job.plan.time_base.denominator, 1000)
-    for stream in job.source.streams:
-        if isinstance(stream, AudioStream):
-            unit = stream.sample_rate
-        else:
-            unit = stream.time_base.denominator if stream.time_base and stream.start_time else 1
-        wider = math.lcm(scale, unit or 1)
-        scale = wider if wider <= _MAX_TIMESCALE else scale
-    return min(scale, _MAX_TIMESCALE)
-
-
-def _chapters(job: _Job) -> "list[Chapter]":
-    chapters = job.source.chapters()
-    for one in chapters:
-        time_base = one["time_base"]
-        assert time_base is not None
-        shift = round(job.shift_s / time_base)
-        one["start"] += shift
-        one["end"] += shift
-    return chapters
-
-
-def _lay_out(output: OutputContainer, job: _Job) -> tuple[VideoStream, dict[int, Passenger]]:
-    """Add the output's streams in the source's order; passengers by index in the source."""
-    passengers: dict[int, Passenger] = {}
-    others = {other.index: other for other in job.info.others}
-    video: VideoStream | None = None
-    for stream in job.source.streams:
-        if stream.index == job.info.video.index:
-            video = _add_video(output, stream, job)
-        elif stream.index in others:
-            with translated(job.source_uri, EncodeError):
-                passenger = board(
-                    output,
-                    job.source,
-                    others[stream.index],
-                    job.plan.container,
-                    source_uri=job.source_uri,
-                    open_path=job.open_path,
-                )
-            if passenger is not None:
-                passengers[stream.index] = passenger
-    assert video is not None
-    return video, passengers
-
-
-def _add_video(output: OutputContainer, stream: Stream, job: _Job) -> VideoStream:
-    with open_media(job.chunks[0]) as (_, media), translated(job.source_uri, EncodeError):
-        video = output.add_stream_from_template(media, opaque=True)
-    video.time_base = job.plan.time_base
-    describe(video, stream)
-    if codec_of(job.plan.encoder).name == "hevc" and job.plan.container != "mkv":
-        video.codec_context.codec_tag = "hvc1"  # players of Apple refuse the default, hev1
-    # Of a template PyAV forgets the rate. In mkv it is the mean; mp4 only counts timecode in it.
-    rate = stream.base_rate if isinstance(stream, VideoStream) else None
-    is_mean = job.plan.container == "mkv" or rate is None
-    video.codec_context.framerate = job.info.video.average_rate if is_mean else rate
-    video.set_display_matrix(job.plan.display_matrix)
-    return video
-
-
 def _mux(
     output: OutputContainer,
     video: VideoStream,
     passengers: dict[int, Passenger],
-    job: _Job,
+    job: Job,
     notes: list[str],
 ) -> None:
     for time_s, packet, passenger in heapq.merge(
@@ -299,7 +179,7 @@ def _mux(
 _Timed = tuple[float, AnyPacket, Passenger | None]
 
 
-def _video_packets(video: VideoStream, job: _Job) -> Iterator[_Timed]:
+def _video_packets(video: VideoStream, job: Job) -> Iterator[_Timed]:
     for packet in concatenated_packets(
         job.chunks,
         job.frame_pts,
@@ -313,7 +193,7 @@ def _video_packets(video: VideoStream, job: _Job) -> Iterator[_Timed]:
 
 
 def _other_packets(
-    passengers: dict[int, Passenger], job: _Job, notes: list[str]
+    passengers: dict[int, Passenger], job: Job, notes: list[str]
 ) -> Iterator[_Timed]:
     travelling = {index: one for index, one in passengers.items() if one.has_packets}
     if not travelling:

@@ -75,7 +75,7 @@ def _encode(
         return EncodedChunk(frame_pts=(), packet_pts=(), size_bytes=0)
     prepare = _preparation(plan)
     with translated(uri, EncodeError):
-        container = av.open(str(path), "w", format=plan.chunk_format)
+        container = av.open(f"file:{path}", "w", format=plan.chunk_format)
     with container:
         with translated(uri, EncodeError):
             stream = open_encoder(container, plan)

@@ -5,28 +5,21 @@ some refusals come when a stream is added, others only with the header.
 """
 
 import io
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
-from av.packet import Packet
 from av.stream import DataStream, Discard, Stream
 
-from vgen.errors import DecodeError
 from vgen.media.codecs import codec_of
 from vgen.media.facts import EncodePlan, OtherStream, VideoInfo
-from vgen.media.packets import AnyPacket, read_packets, repaired_packets
 from vgen.media.source import open_source
 
-log = logging.getLogger(__name__)
-
-MUXERS: Mapping[str, str] = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
+_MKV = "matroska"
+MUXERS: Mapping[str, str] = {"mp4": "mp4", "mov": "mov", "mkv": _MKV}
 """FFmpeg's muxer for each container of an output."""
 
 Carriage = Literal["copy", "attach", "text", "rebuilt"]
@@ -36,11 +29,12 @@ the container's own words; or written anew by the muxer from metadata (timecode,
 _APPLE_HEVC = "hvc1"  # players of Apple refuse FFmpeg's default, hev1
 _STALE = ("encoder", "duration", "bps", "number_of_frames", "number_of_bytes", "vendor_id")
 _STALE_CONTAINER = ("major_brand", "minor_version", "compatible_brands")
-_IMAGES = {
+IMAGES = {
     "mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"),
     "bmp": ("cover.bmp", "image/bmp"), "gif": ("cover.gif", "image/gif"),
     "webp": ("cover.webp", "image/webp"), "tiff": ("cover.tiff", "image/tiff"),
 }  # fmt: skip
+"""File name and MIME type of an attached cover picture, by codec."""
 
 
 def resolve_container(
@@ -82,7 +76,7 @@ def carriage(
     """Return how ``container`` carries a stream of ``source``; None where it cannot."""
     if other.type == "cover":
         if container == "mkv":
-            return "attach" if other.codec in _IMAGES else None
+            return "attach" if other.codec in IMAGES else None
         # QuickTime files have no place for it: FFmpeg would write it as a second video track.
         return "copy" if container == "mp4" and _takes(stream, container) else None
     if other.type == "data":
@@ -122,7 +116,8 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     else:
         # Without opaque, PyAV looks for an encoder of the codec and finds none for many.
         copy = output.add_stream_from_template(stream, opaque=True)
-        if stream.codec_context.codec_tag == _APPLE_HEVC and output.format.name in ("mp4", "mov"):
+        is_mov = stream.container.format.name.startswith("mov,")  # else tags need not be text
+        if is_mov and stream.codec_context.codec_tag == _APPLE_HEVC and output.format.name != _MKV:
             copy.codec_context.codec_tag = _APPLE_HEVC
     describe(copy, stream)
     return copy
@@ -145,170 +140,3 @@ def fresh_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
         if not is_stale and name not in _STALE_CONTAINER:
             kept[key] = value
     return kept
-
-
-@dataclass(slots=True, kw_only=True)
-class Passenger:
-    """One carried stream on its way: where it goes, and what has gone so far."""
-
-    label: str
-    type: str
-    codec: str | None
-    """FFmpeg's canonical name of what is written."""
-    carriage: Carriage
-    target: Stream | None
-    """Stream of the output; None for an attached cover picture."""
-    num_packets: int = 0
-    num_refused: int = 0
-    first_pts_s: Fraction | None = None
-    """Earliest PTS of its packets, in seconds of the output."""
-    last_dts: int | None = None
-
-    @property
-    def is_track(self) -> bool:
-        """Whether it is a track of its own, neither cover nor attachment."""
-        return self.type not in ("cover", "attachment")
-
-    @property
-    def has_packets(self) -> bool:
-        """Whether packets travel; attachments and attached covers stand in the header."""
-        return self.target is not None and self.type != "attachment"
-
-
-def board(
-    output: OutputContainer,
-    source: InputContainer,
-    other: OtherStream,
-    container: str,
-    *,
-    source_uri: str,
-    open_path: str | None,
-) -> Passenger | None:
-    """Add the output's stream for one stream of the source; None where there is none to add."""
-    stream = source.streams[other.index]
-    way = carriage(source, stream, other, container)
-    if way is None or way == "rebuilt":
-        return None
-    target: Stream | None = None
-    codec = other.codec
-    if way == "copy":
-        target = add_copy(output, stream)
-    elif way == "text":
-        target, codec = output.add_mux_stream("subrip", time_base=stream.time_base), "subrip"
-        describe(target, stream)
-    else:
-        name, mime = _IMAGES[codec or ""]
-        output.add_attachment(name, mime, _cover_bytes(source_uri, other.index, open_path))
-    return Passenger(label=other.label, type=other.type, codec=codec, carriage=way, target=target)
-
-
-def _cover_bytes(source_uri: str, index: int, open_path: str | None) -> bytes:
-    # Its own handle: reading a packet moves the demuxer past those of other streams.
-    with open_source(source_uri, open_path=open_path) as source:
-        packets = read_packets(source, [source.streams[index]], uri=source_uri)
-        return next((bytes(packet) for packet in packets), b"")
-
-
-def carried_packets(
-    source: InputContainer,
-    info: VideoInfo,
-    passengers: Mapping[int, Passenger],
-    notes: list[str],
-    *,
-    uri: str,
-    shift_s: Fraction,
-) -> Iterator[tuple[float, AnyPacket, Passenger]]:
-    """Yield the packets of all passengers, ready to be muxed, each with its time in seconds.
-
-    Packets keep their bytes. Where the source breaks off, so do they, and a note is added.
-
-    Args:
-        source: The open source; read to its end.
-        info: What the probe found.
-        passengers: Those with a target, by stream index in the source.
-        notes: Receives what a reader of the report should know.
-        uri: The source, for error messages.
-        shift_s: Seconds to add to all times.
-    """
-    streams = [source.streams[index] for index in passengers]
-    main = source.streams[info.video.index]
-    if info.access == "sequential":
-        packets = repaired_packets(source, [main, *streams], uri=uri)
-    else:
-        main.discard = Discard.all
-        packets = read_packets(source, streams, uri=uri)
-    time_s = 0.0
-    try:
-        for packet in packets:
-            passenger = passengers.get(packet.stream_index)
-            if passenger is not None and _readied(packet, passenger, shift_s):
-                _trim(packet, info, shift_s)
-                ready = _plain_text(packet) if passenger.carriage == "text" else packet
-                ready.stream = passenger.target  # type: ignore[assignment]
-                stamp = packet.pts if packet.dts is None else packet.dts
-                time_s = time_s if stamp is None else float(stamp * packet.time_base)
-                yield time_s, ready, passenger
-    except DecodeError as error:
-        log.warning("%s: other streams break off: %s", uri, error.message)
-        notes.append("the source breaks off; its other streams are carried up to there")
-
-
-def _readied(packet: AnyPacket, passenger: Passenger, shift_s: Fraction) -> bool:
-    """Stamp a packet for the output; False where it has no time and no place there."""
-    if passenger.type == "cover":
-        packet.pts = packet.dts = 0
-        return True
-    if packet.pts is None and packet.dts is None:
-        passenger.num_refused += 1
-        return False
-    shift = round(shift_s / packet.time_base)
-    packet.pts = (packet.dts if packet.pts is None else packet.pts) + shift  # type: ignore[operator]
-    if packet.dts is not None:
-        packet.dts += shift
-    elif passenger.type != "video":  # of reordered pictures the muxer finds the DTS itself
-        packet.dts = packet.pts
-    if passenger.last_dts is not None and packet.dts is not None:
-        # Muxers refuse DTS that do not increase; players of the source skipped over them.
-        packet.dts = max(packet.dts, passenger.last_dts + 1)
-        packet.pts = max(packet.pts, packet.dts)
-    passenger.last_dts = packet.dts if packet.dts is not None else passenger.last_dts
-    first_s = packet.pts * packet.time_base
-    if passenger.first_pts_s is None or first_s < passenger.first_pts_s:
-        passenger.first_pts_s = first_s
-    return True
-
-
-def _trim(packet: AnyPacket, info: VideoInfo, shift_s: Fraction) -> None:
-    """End a stream's last packet where its edit list did, as no packet says so."""
-    stream = packet.stream
-    if info.container not in ("mp4", "mov") or stream.duration is None or packet.pts is None:
-        return
-    end = (stream.start_time or 0) + stream.duration + round(shift_s / packet.time_base)
-    if packet.pts < end < packet.pts + (packet.duration or 0):
-        packet.duration = end - packet.pts
-
-
-def _plain_text(packet: AnyPacket) -> AnyPacket:
-    """Return a mov_text packet as SubRip text, without the style boxes behind the text.
-
-    The text is led by its length in two bytes (3GPP TS 26.245); a gap is an empty one.
-    """
-    payload = bytes(packet)
-    text = payload[2 : 2 + int.from_bytes(payload[:2], "big")]
-    made: AnyPacket = Packet(text)
-    made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
-    made.time_base = packet.time_base
-    return made
-
-
-def mux_carried(output: OutputContainer, packet: AnyPacket, passenger: Passenger) -> None:
-    """Write one carried packet; one that the muxer refuses is counted, as its sound is damaged."""
-    if packet.size == 0:
-        return
-    try:
-        output.mux(packet)
-    except (FFmpegError, ValueError) as error:
-        log.debug("%s: packet at %s refused: %s", passenger.label, packet.pts, error)
-        passenger.num_refused += 1
-    else:
-        passenger.num_packets += 1

@@ -1,0 +1,167 @@
+"""How an output file is laid out: muxer options, streams, metadata, chapters, zero of time."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from vgen.errors import EncodeError
+from vgen.media.carry import Passenger, board
+from vgen.media.codecs import codec_of
+from vgen.media.concat import ChunkSource, open_media
+from vgen.media.facts import EncodePlan, VideoInfo
+from vgen.media.matroska import write_pixel_aspects
+from vgen.media.passthrough import describe
+from vgen.media.source import translated
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # in the stubs only
+
+_MAX_TIMESCALE = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One video to assemble."""
+
+    source_uri: str
+    open_path: str | None
+    source: InputContainer
+    info: VideoInfo
+    plan: EncodePlan
+    chunks: tuple[ChunkSource, ...]
+    frame_pts: tuple[int, ...]
+    last_duration: int
+    shift_pts: int
+
+    @property
+    def shift_s(self) -> Fraction:
+        """Seconds to add to every time."""
+        return self.shift_pts * self.plan.time_base
+
+
+def shift_to_zero(source: InputContainer, info: VideoInfo, first_pts: int) -> int:
+    """Return the ticks that bring a source which starts before zero to zero.
+
+    No container holds frames at negative times: mp4 hides them, mkv loses their stamps. All
+    streams move alike. Sound alone before zero is its encoder's delay, which stays hidden.
+    """
+    if first_pts >= 0:
+        return 0
+    starts = [
+        stream.start_time * stream.time_base / info.video.time_base
+        for stream in source.streams.audio
+        if stream.start_time is not None and stream.time_base
+    ]
+    return -math.floor(min([Fraction(first_pts), *starts]))
+
+
+def muxer_options(job: Job) -> dict[str, str]:
+    """Return the muxer's options: same bytes every time, starts exact, index first."""
+    options = {"fflags": "+bitexact"}  # no random identifiers: same input, same bytes
+    if job.plan.container == "mkv":
+        # Else the muxer would move all streams by the encoder delay of the sound.
+        return options | {"avoid_negative_ts": "disabled"}
+    flags = "+faststart"
+    if any(key.startswith("com.") for key in job.source.metadata):
+        flags += "+use_metadata_tags"  # else keys of phones and cameras are left out
+    return options | {"movflags": flags, "movie_timescale": str(_movie_timescale(job))}
+
+
+def _movie_timescale(job: Job) -> int:
+    """Return a timescale in which the starts of all streams are whole numbers, if there is one.
+
+    Edit lists hold the stretch before a stream, and its length without the encoder's delay, in
+    units of the movie and not of the stream: rounded, a few samples would be cut off its end.
+    """
+    scale = max(job.plan.time_base.denominator, 1000)
+    for stream in job.source.streams:
+        if isinstance(stream, AudioStream):
+            unit = stream.sample_rate
+        else:
+            unit = stream.time_base.denominator if stream.time_base and stream.start_time else 1
+        wider = math.lcm(scale, unit or 1)
+        scale = wider if wider <= _MAX_TIMESCALE else scale
+    return min(scale, _MAX_TIMESCALE)
+
+
+def shifted_chapters(job: Job) -> "list[Chapter]":
+    """Return the source's chapters on the output's time."""
+    chapters = job.source.chapters()
+    for one in chapters:
+        time_base = one["time_base"]
+        assert time_base is not None
+        shift = round(job.shift_s / time_base)
+        one["start"] += shift
+        one["end"] += shift
+    return chapters
+
+
+def lay_out(output: OutputContainer, job: Job) -> tuple[VideoStream, dict[int, Passenger]]:
+    """Add the output's streams in the source's order; passengers by index in the source."""
+    passengers: dict[int, Passenger] = {}
+    others = {other.index: other for other in job.info.others}
+    video: VideoStream | None = None
+    for stream in job.source.streams:
+        if stream.index == job.info.video.index:
+            video = _add_video(output, stream, job)
+        elif stream.index in others:
+            with translated(job.source_uri, EncodeError):
+                passenger = board(
+                    output,
+                    job.source,
+                    others[stream.index],
+                    job.plan.container,
+                    source_uri=job.source_uri,
+                    open_path=job.open_path,
+                )
+            if passenger is not None:
+                passengers[stream.index] = passenger
+    assert video is not None
+    return video, passengers
+
+
+def _add_video(output: OutputContainer, stream: Stream, job: Job) -> VideoStream:
+    with open_media(job.chunks[0]) as (_, media), translated(job.source_uri, EncodeError):
+        video = output.add_stream_from_template(media, opaque=True)
+    video.time_base = job.plan.time_base
+    describe(video, stream)
+    if codec_of(job.plan.encoder).name == "hevc" and job.plan.container != "mkv":
+        video.codec_context.codec_tag = "hvc1"  # players of Apple refuse the default, hev1
+    context = video.codec_context
+    # Not every chunk's container keeps the tags of every codec.
+    context.color_primaries = job.plan.color.primaries
+    context.color_trc = job.plan.color.transfer
+    context.colorspace = job.plan.color.matrix
+    context.color_range = 2 if job.plan.color.is_full_range else context.color_range
+    context.sample_aspect_ratio = job.plan.sample_aspect_ratio
+    # Of a template PyAV forgets the rate. In mkv it is the mean; mp4 only counts timecode in it.
+    rate = job.info.video.average_rate
+    if job.plan.container != "mkv" and isinstance(stream, VideoStream):
+        rate = stream.base_rate or rate
+    video.codec_context.framerate = rate
+    video.set_display_matrix(job.plan.display_matrix)
+    return video
+
+
+def write_aspects(out_path: Path, job: Job, passengers: dict[int, Passenger]) -> None:
+    """Write the pixel aspects that the finished file lacks."""
+    if job.plan.container != "mkv":
+        return
+    indices = {index for index, one in passengers.items() if one.is_track}
+    aspects: dict[int, Fraction] = {}
+    for track, index in enumerate(sorted(indices | {job.info.video.index})):
+        stream = job.source.streams[index]
+        aspect = stream.sample_aspect_ratio if isinstance(stream, VideoStream) else None
+        if index == job.info.video.index:
+            aspect = job.plan.sample_aspect_ratio
+        if aspect not in (None, 0, 1):
+            aspects[track] = aspect
+    if aspects:
+        write_pixel_aspects(out_path, aspects)
