@@ -124,7 +124,7 @@ _ENCODED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "vp9_webm": (
         "vp9.webm",
-        made("-c:v", "libvpx-vp9", "-g", "15", "-cpu-used", "8", "-row-mt", "0", "-b:v", "150k"),
+        made("-c:v", "libvpx-vp9", "-g", "40", "-cpu-used", "5", "-row-mt", "0", "-b:v", "100k"),
     ),
     "av1_mp4": (
         "av1.mp4",
@@ -197,6 +197,7 @@ class Media:
             "text.mp4": lambda path: path.write_text("not a video\n" * 50) and None,
             "empty.mp4": lambda path: path.touch(),
             "paff.ts": self._paff,
+            "vp8_hidden.mkv": self._vp8_hidden,
         }
 
     def __getitem__(self, name: str) -> Path:
@@ -309,6 +310,15 @@ class Media:
         raw.write_bytes(paff_stream(num_frames=12))
         run_ffmpeg("-r", "25", "-f", "h264", "-i", raw, "-c", "copy", path)
 
+    def _vp8_hidden(self, path: Path) -> None:
+        """Reference pictures in packets of their own; two passes are needed to get any."""
+        two_passes = made(
+            "-c:v", "libvpx", "-b:v", "100k", "-deadline", "good", "-cpu-used", "2", "-g", "60",
+            "-auto-alt-ref", "1", "-lag-in-frames", "25", "-passlogfile", str(path),
+        )  # fmt: skip
+        run_ffmpeg(*two_passes, "-pass", "1", "-f", "null", "-")
+        run_ffmpeg(*two_passes, "-pass", "2", path)
+
 
 def _overwritten(whole: bytes, start: float, stop: float) -> bytes:
     first, last = int(len(whole) * start), int(len(whole) * stop)
@@ -322,7 +332,8 @@ def frame_lines(
     text = run_ffmpeg(
         "-threads", "1", "-copyts", "-noautorotate", "-i", path, "-map", stream, "-fps_mode",
         "passthrough", "-enc_time_base", f"{time_base.numerator}:{time_base.denominator}",
-        *(('-pix_fmt', pixel_format) if pixel_format else ()), "-f", "framehash", "-hash", "crc32", "-",
+        *(("-pix_fmt", pixel_format) if pixel_format else ()),
+        "-f", "framehash", "-hash", "crc32", "-",
     )  # fmt: skip
     rows = [line.split(",") for line in text.splitlines() if line and not line.startswith("#")]
     return [FrameLine(int(row[2]), row[5].strip()) for row in rows]
