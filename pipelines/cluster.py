@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from vgen.errors import ConfigError
 
@@ -86,6 +87,24 @@ def connected(address: str | None) -> Iterator[Cluster]:
         yield _facts(is_embedded=is_embedded)
     finally:
         ray.shutdown()
+
+
+def device_before_ray(address: str | None) -> str | None:
+    """Return the device kind an embedded Ray would find, or None where only Ray can tell."""
+    is_embedded = (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
+    has_driver = any(Path(place).exists() for place in ("/proc/driver/nvidia", "/dev/dxg"))
+    return "cpu" if is_embedded and not has_driver else None
+
+
+def idle_cluster() -> Cluster:
+    """Describe this machine for a run that has nothing to do and starts no Ray."""
+    return Cluster(
+        num_cpus=usable_cpus(),
+        num_gpus=0,
+        is_embedded=True,
+        has_cpu_only_nodes=True,
+        memory_bytes=0,
+    )
 
 
 def usable_cpus() -> int:

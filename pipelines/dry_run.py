@@ -1,14 +1,15 @@
 """What ``vgen plan`` shows: the plan of a run that is not made."""
 
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cluster import connected
+from pipelines.cluster import connected, idle_cluster
 from pipelines.progress import duration
-from pipelines.run import Request, prepare
+from pipelines.run import Request, is_settled, prepare, videos_of
 from vgen.manifest import new_run_id, utc_now
 from vgen.records import Fault, Record
 
@@ -55,18 +56,21 @@ def dry_run(request: Request, *, guarded: Callable[[Callable[[], Outlook]], Outl
     prepared = prepare(request, is_dry=True)
 
     def outlook() -> Outlook:
-        with connected(request.address) as cluster:
+        with contextlib.ExitStack() as stack:
+            cluster = idle_cluster()
+            if not is_settled(prepared):
+                cluster = stack.enter_context(connected(request.address))
             from pipelines.plan import plan_run
 
             plan = plan_run(
-                prepared.listing,
+                videos_of(prepared, cluster.device),
                 destination=prepared.destination,
                 recipe=request.recipe,
                 release=prepared.release,
                 manifests=prepared.manifests,
                 span_frames=request.span_frames,
                 run_id=new_run_id(utc_now, "plan"),
-                cluster=cluster,
+                num_cpus=cluster.num_cpus,
                 is_written=False,
             )
         todo = [video for video in plan.videos if video.status == "todo"]

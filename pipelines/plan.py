@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 import ray
 
-from pipelines.cluster import Cluster
 from pipelines.jobs import (
     PLAN_SCHEMA,
     PLAN_VERSION,
@@ -66,19 +65,16 @@ class RunPlan:
     """In listing order."""
 
 
-def plan_run(
+def judge_listing(
     listing: list[VideoRef | ListingFault],
     *,
     destination: str,
     recipe: Recipe,
     release: ReleaseRef,
     manifests: Mapping[str, Manifest],
-    span_frames: int | None,
-    run_id: str,
-    cluster: Cluster,
-    is_written: bool = True,
-) -> RunPlan:
-    """Plan every listed video and write the plan below the destination.
+    device: str,
+) -> list[PlannedVideo]:
+    """Tell what is published already from what is to do, without opening a source.
 
     Args:
         listing: What SOURCE holds.
@@ -86,13 +82,37 @@ def plan_run(
         recipe: The settings.
         release: The network.
         manifests: What is published there, by work key.
+        device: Device kind the network would run on.
+    """
+    arithmetic = numerics(device)
+    return [_listed(one, destination, recipe, release, manifests, arithmetic) for one in listing]
+
+
+def plan_run(
+    videos: list[PlannedVideo],
+    *,
+    destination: str,
+    recipe: Recipe,
+    release: ReleaseRef,
+    manifests: Mapping[str, Manifest],
+    span_frames: int | None,
+    run_id: str,
+    num_cpus: int,
+    is_written: bool = True,
+) -> RunPlan:
+    """Plan every video that is to do and write the plan below the destination.
+
+    Args:
+        videos: From ``judge_listing``; filled in here.
+        destination: Where outputs go.
+        recipe: The settings.
+        release: The network.
+        manifests: What is published there, by work key.
         span_frames: Upper bound of frames a span; None for the default sizes.
         run_id: Names the run's folder.
-        cluster: Where probes run.
+        num_cpus: How many probes can run at once.
         is_written: False for a dry run, which writes nothing.
     """
-    arithmetic = numerics(cluster.device)
-    videos = [_listed(one, destination, recipe, release, manifests, arithmetic) for one in listing]
     plan_uri = storage.join(run_uri(destination, run_id), "plan.parquet")
     with scratch("plan") as folder:
         # Names depend on all containers, so timelines wait on disk until all are known.
@@ -100,7 +120,7 @@ def plan_run(
         todo = [video for video in videos if video.status == "todo"]
         containers: dict[str, str] = {}
         with probed_path.open("w", encoding="utf-8") as lines:
-            for video, probed in _probed(todo, recipe, release.spec, span_frames, cluster):
+            for video, probed in _probed(todo, recipe, release.spec, span_frames, num_cpus):
                 if probed.encode is None:
                     video.status, video.fault = "failed", probed.fault
                     continue
@@ -220,11 +240,11 @@ def _probed(
     recipe: Recipe,
     spec: ModelSpec,
     span_frames: int | None,
-    cluster: Cluster,
+    num_cpus: int,
 ) -> Iterator[tuple[PlannedVideo, ProbedVideo]]:
     """Probe in parallel and yield in order, so that equal listings give equal plans."""
     task = ray.remote(probe_source).options(num_cpus=1, max_retries=1)
-    window = PROBES_IN_FLIGHT_PER_CPU * cluster.num_cpus
+    window = PROBES_IN_FLIGHT_PER_CPU * num_cpus
     started = [task.remote(video.ref, recipe, spec, span_frames) for video in videos[:window]]
     for number, video in enumerate(videos):
         probed = _collected(started[number], video)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipelines.assemble import Assembled
-from pipelines.cluster import Cluster, connected
+from pipelines.cluster import Cluster, connected, device_before_ray, idle_cluster
 from pipelines.context import RunContext, Topology
 from pipelines.jobs import PlannedVideo
 from pipelines.listing import ListingFault, list_sources
@@ -83,11 +83,15 @@ def prepare(request: Request, *, is_dry: bool = False) -> Prepared:
     destination = storage.normalize_uri(request.destination)
     _check_apart(source, destination)
     storage.check_reachable(destination, writable=not is_dry)
+    listing = list_sources(source)
+    for one in listing:
+        if storage.contains(destination, one.uri):
+            raise ConfigError(f"source {one.uri!r} lies in DESTINATION; choose another one")
     return Prepared(
         request=request,
         destination=destination,
         release=release,
-        listing=list_sources(source),
+        listing=listing,
         manifests={one.work_key: one for one in scan_manifests(destination).values()},
     )
 
@@ -106,8 +110,12 @@ def execute(
         ConfigError: there is no Ray at the address.
         StorageError, ray.exceptions.RayError: infrastructure failed; a rerun goes on.
     """
+    started = clock()
+    # A night without a new video costs a listing, and no start of Ray.
+    if is_settled(prepared):
+        return execute_on(idle_cluster(), prepared, say=say, clock=clock, started=started)
     with connected(prepared.request.address) as cluster:
-        return execute_on(cluster, prepared, say=say, clock=clock)
+        return execute_on(cluster, prepared, say=say, clock=clock, started=started)
 
 
 def execute_on(
@@ -116,6 +124,7 @@ def execute_on(
     *,
     say: Callable[[str], None],
     clock: Callable[[], datetime] = utc_now,
+    started: datetime | None = None,
     worker: type | None = None,
 ) -> Finished:
     """Do what ``execute`` does, on a Ray that is connected.
@@ -125,24 +134,25 @@ def execute_on(
         prepared: What ``prepare`` returned.
         say: Told a line now and then, for people.
         clock: Returns the time, aware.
+        started: When the run began; this moment if None.
         worker: Actor class in place of the topology's own; for tests that make workers fail.
     """
     from pipelines.enhance import choose_topology, run_plan  # Ray is up: import it now
     from pipelines.plan import plan_run
     from pipelines.report import write_report
 
-    started = clock()
+    started = started or clock()
     request = prepared.request
     run_id = new_run_id(lambda: started, _seed(prepared))
     plan = plan_run(
-        prepared.listing,
+        videos_of(prepared, cluster.device),
         destination=prepared.destination,
         recipe=request.recipe,
         release=prepared.release,
         manifests=prepared.manifests,
         span_frames=request.span_frames,
         run_id=run_id,
-        cluster=cluster,
+        num_cpus=cluster.num_cpus,
     )
     say(describe_plan(plan.videos, cluster))
     context = RunContext(
@@ -200,6 +210,28 @@ def _report(
         ),
         videos=tuple(outcomes),
     )
+
+
+def videos_of(prepared: Prepared, device: str) -> list[PlannedVideo]:
+    """Tell what is published already from what is to do on that kind of device."""
+    from pipelines.plan import judge_listing
+
+    return judge_listing(
+        prepared.listing,
+        destination=prepared.destination,
+        recipe=prepared.request.recipe,
+        release=prepared.release,
+        manifests=prepared.manifests,
+        device=device,
+    )
+
+
+def is_settled(prepared: Prepared) -> bool:
+    """Whether it is known without a Ray that there is nothing to do."""
+    device = device_before_ray(prepared.request.address)
+    if device is None:
+        return False
+    return all(video.status != "todo" for video in videos_of(prepared, device))
 
 
 def describe_plan(videos: list[PlannedVideo], cluster: Cluster) -> str:

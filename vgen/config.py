@@ -73,7 +73,7 @@ class Limits(_Settings):
     seconds_per_file: Annotated[float, Field(gt=0)] = 6 * 3600.0
     """Longest time one span, one probe or one assembly may take before its video is failed."""
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """A run whose share of failed videos exceeds this stops early."""
+    """A scheduled run with a larger share of failed videos counts as failed itself."""
 
 
 class ReportSettings(_Settings):

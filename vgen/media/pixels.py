@@ -112,11 +112,13 @@ def to_planar(frame: av.VideoFrame) -> av.VideoFrame:
 
 def planes_of(frame: av.VideoFrame) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], ...]:
     """Return writable views of the planes, cropped of line padding; valid while frame lives."""
-    dtype = np.dtype(np.uint8) if frame.format.components[0].bits == 8 else np.dtype("<u2")
+    dtype: type[np.uint8] | type[np.uint16] = np.uint16
+    if frame.format.components[0].bits == 8:
+        dtype = np.uint8
     views: list[NDArray[np.uint8] | NDArray[np.uint16]] = []
     for plane in frame.planes:
-        samples = np.frombuffer(memoryview(plane), dtype)
-        rows = samples.reshape(-1, plane.line_size // dtype.itemsize)
+        samples: NDArray[np.uint8] | NDArray[np.uint16] = np.frombuffer(memoryview(plane), dtype)
+        rows = samples.reshape(-1, plane.line_size // samples.itemsize)
         views.append(rows[: plane.height, : plane.width])
     return tuple(views)
 
