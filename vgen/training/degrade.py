@@ -1,7 +1,7 @@
 """What happens to pictures before they reach an archive: one blind mix.
 
 Parameters are drawn once a clip and the noise of every frame is its own, as in a real
-recording. Every result is 8-bit RGB. A tenth of the mix is clean or nearly so: a network that
+recording. Every result is 8-bit RGB. A seventh of the mix is clean or nearly so: a network that
 never saw a good picture would smooth it.
 
 Clips are uint8 RGB arrays ``[T, H, W, 3]``; H and W are even. Sigma is in 8-bit levels.
@@ -16,30 +16,38 @@ from numpy.random import Generator
 
 from vgen.training.codec import Clip, Encoding, code_clip, subsample_clip, to_bytes
 
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
+PRESETS = {
+    "ultrafast": 0.05,
+    "superfast": 0.1,
+    "veryfast": 0.2,
+    "faster": 0.1,
+    "fast": 0.15,
+    "medium": 0.4,
+}
+"""Presets of x264 and how often each is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
     """How often each kind of damage is drawn; only the ratios count."""
 
-    noise: float = 0.34
+    noise: float = 0.24
     """Gaussian noise, sigma up to 55."""
-    noise_subsampled: float = 0.08
+    noise_subsampled: float = 0.06
     """The same, kept in a lossless 4:2:0 file."""
-    sensor: float = 0.06
+    sensor: float = 0.05
     """Noise that grows with light, often correlated between neighbours."""
-    codec: float = 0.24
+    codec: float = 0.36
     """x264 crf 18 to 48, MPEG-2, MPEG-4."""
     noise_then_codec: float = 0.08
     """Light noise that a codec then had to spend its bits on."""
-    soft: float = 0.07
+    soft: float = 0.05
     """Blur, or a smaller size and back; half of it coded afterwards."""
-    jpeg: float = 0.03
+    jpeg: float = 0.02
     """Every frame a JPEG of its own."""
     clean: float = 0.04
     """Untouched, or 4:2:0 alone."""
-    near_clean: float = 0.06
+    near_clean: float = 0.10
     """x264 crf 10 to 18."""
 
     def __post_init__(self) -> None:
@@ -113,15 +121,15 @@ def jpeg(clip_thwc: Clip, *, quality: int) -> Clip:
 
 def draw_encoding(rng: Generator, *, best_crf: int, worst_crf: int) -> Encoding:
     """Draw a codec and its settings; crf in ``[best_crf, worst_crf]``, q to match for MPEG."""
-    codec = rng.choice(["libx264", "mpeg2video", "mpeg4"], p=[0.7, 0.15, 0.15])
+    codec = rng.choice(["libx264", "mpeg2video", "mpeg4"], p=[0.8, 0.1, 0.1])
     crf = int(rng.integers(best_crf, worst_crf + 1))
     # Six steps of crf double the quantiser; crf 18 looks about like q 2.
     quantiser = int(np.clip(2 * 2 ** ((crf - 18) / 6), 2, 31))
     return Encoding(
         codec=str(codec),
         quality=crf if codec == "libx264" else quantiser,
-        preset=str(rng.choice(PRESETS)),
-        keyframe_every=int(rng.choice([1, 12, 48], p=[0.15, 0.25, 0.6])),
+        preset=str(rng.choice(list(PRESETS), p=list(PRESETS.values()))),
+        keyframe_every=int(rng.choice([1, 12, 48], p=[0.1, 0.2, 0.7])),
         matrix=str(rng.choice(["bt601", "bt709"])),
         is_full_range=bool(rng.random() < 0.15),
         upsampling=("left", "centre", "nearest")[rng.choice(3, p=[0.5, 0.3, 0.2])],

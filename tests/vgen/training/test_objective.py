@@ -3,14 +3,14 @@ import math
 import pytest
 import torch
 
-from vgen.training.objective import LossWeights, charbonnier, pixel_losses, spectral_distance
+from vgen.training.objective import LossWeights, charbonnier, log_error, pixel_losses
 
 
 def test_equal_pictures_cost_next_to_nothing():
     picture = torch.rand(2, 3, 16, 16)
     losses = pixel_losses(picture, picture, LossWeights())
     assert losses["pixel"].item() == pytest.approx(1e-3)
-    assert losses["frequency"].item() == 0
+    assert losses["relative"].item() == pytest.approx(math.log(1e-5))
 
 
 def test_far_away_the_pixel_term_is_the_mean_distance():
@@ -24,30 +24,37 @@ def test_the_pixel_term_has_a_gradient_of_zero_at_zero():
     assert restored.grad.abs().max() == 0
 
 
-def test_the_spectral_term_of_white_noise_does_not_depend_on_size():
-    torch.manual_seed(0)
-    # The modulus of a complex Gaussian of variance 1 has mean sqrt(pi) / 2.
-    for side in (16, 64):
-        noise = torch.randn(8, 3, side, side)
-        value = spectral_distance(noise, torch.zeros_like(noise)).item()
-        assert value == pytest.approx(math.sqrt(math.pi) / 2, rel=0.03)
+def test_the_relative_term_counts_decibels_per_sample():
+    clean = torch.zeros(2, 3, 8, 8)
+    errors = torch.tensor([0.05, 0.5])[:, None, None, None]
+    for scaled in (torch.tensor([0.5, 1.0]), torch.tensor([1.0, 0.5])):
+        better = errors * scaled[:, None, None, None]
+        fall = log_error(clean + errors, clean) - log_error(clean + better, clean)
+        # Halving either error, large or small, is worth the same: log(4) over two samples.
+        assert fall.item() == pytest.approx(math.log(4) / 2, rel=0.03)
+
+
+def test_the_relative_term_stops_at_what_cannot_be_seen():
+    clean = torch.zeros(1, 3, 8, 8)
+    fall = log_error(clean + 2e-4, clean) - log_error(clean + 1e-4, clean)
+    assert fall.item() < 0.01
 
 
 def test_the_total_is_the_weighted_sum():
     restored, clean = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
-    losses = pixel_losses(restored, clean, LossWeights(pixel=2.0, frequency=0.5))
-    expected = 2 * losses["pixel"] + 0.5 * losses["frequency"]
+    losses = pixel_losses(restored, clean, LossWeights(pixel=2.0, relative=0.5))
+    expected = 2 * losses["pixel"] + 0.5 * losses["relative"]
     torch.testing.assert_close(losses["total"], expected)
 
 
 def test_a_term_without_weight_is_not_computed():
     picture = torch.rand(1, 3, 8, 8)
-    assert set(pixel_losses(picture, picture, LossWeights(frequency=0))) == {"pixel", "total"}
+    assert set(pixel_losses(picture, picture, LossWeights(relative=0))) == {"pixel", "total"}
 
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [({"pixel": 0.0}, "pixel=0.0 must be positive"), ({"frequency": -1.0}, "frequency=-1.0")],
+    [({"pixel": 0.0}, "pixel=0.0 must be positive"), ({"relative": -1.0}, "relative=-1.0")],
 )
 def test_senseless_weights_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):
