@@ -147,9 +147,6 @@ def _readied(packet: AnyPacket, passenger: Passenger, shift_s: Fraction) -> bool
         packet.dts = max(packet.dts, passenger.last_dts + 1)
         packet.pts = max(packet.pts, packet.dts)
     passenger.last_dts = packet.dts if packet.dts is not None else passenger.last_dts
-    first_s = packet.pts * packet.time_base
-    if passenger.first_pts_s is None or first_s < passenger.first_pts_s:
-        passenger.first_pts_s = first_s
     return True
 
 
@@ -180,10 +177,14 @@ def mux_carried(output: OutputContainer, packet: AnyPacket, passenger: Passenger
     """Write one carried packet; one that the muxer refuses is counted, as its sound is damaged."""
     if packet.size == 0:
         return
+    assert packet.pts is not None
+    pts_s = packet.pts * packet.time_base  # before the muxer rounds it
     try:
         output.mux(packet)
     except (FFmpegError, ValueError) as error:
-        log.debug("%s: packet at %s refused: %s", passenger.label, packet.pts, error)
+        log.debug("%s: packet at %.3f s refused: %s", passenger.label, pts_s, error)
         passenger.num_refused += 1
-    else:
-        passenger.num_packets += 1
+        return
+    passenger.num_packets += 1
+    if passenger.first_pts_s is None or pts_s < passenger.first_pts_s:
+        passenger.first_pts_s = pts_s

@@ -23,6 +23,7 @@ from vgen.media.source import translated
 if TYPE_CHECKING:
     from av.container.core import Chapter  # in the stubs only
 
+_PRORES_TAGS = {"hq": "apch", "4444": "ap4h"}
 _MAX_TIMESCALE = 2**31 - 1
 
 
@@ -132,9 +133,11 @@ def _add_video(output: OutputContainer, stream: Stream, job: Job) -> VideoStream
         video = output.add_stream_from_template(media, opaque=True)
     video.time_base = job.plan.time_base
     describe(video, stream)
-    if codec_of(job.plan.encoder).name == "hevc" and job.plan.container != "mkv":
-        video.codec_context.codec_tag = "hvc1"  # players of Apple refuse the default, hev1
     context = video.codec_context
+    if codec_of(job.plan.encoder).name == "hevc" and job.plan.container != "mkv":
+        context.codec_tag = "hvc1"  # players of Apple refuse the default, hev1
+    elif job.plan.encoder == "prores_ks":
+        context.codec_tag = _PRORES_TAGS[job.plan.options["profile"]]  # it names the profile
     # Not every chunk's container keeps the tags of every codec.
     context.color_primaries = job.plan.color.primaries
     context.color_trc = job.plan.color.transfer
@@ -145,7 +148,7 @@ def _add_video(output: OutputContainer, stream: Stream, job: Job) -> VideoStream
     rate = job.info.video.average_rate
     if job.plan.container != "mkv" and isinstance(stream, VideoStream):
         rate = stream.base_rate or rate
-    video.codec_context.framerate = rate
+    context.framerate = rate
     video.set_display_matrix(job.plan.display_matrix)
     return video
 
