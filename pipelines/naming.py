@@ -4,7 +4,7 @@ import hashlib
 import logging
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
@@ -23,6 +23,7 @@ def output_names(
     refs: Sequence[VideoRef],
     suffix_of: Callable[[VideoRef], str],
     published: Mapping[str, str] | None = None,
+    settled: Collection[str] = (),
 ) -> dict[str, str]:
     """Name the output of each source: its relative path with the output container's suffix.
 
@@ -35,19 +36,23 @@ def output_names(
         refs: What was listed, each URI once.
         suffix_of: The output's suffix with its dot, such as ``.mkv``.
         published: Source URI by output path, of what the destination holds (``scan_manifests``).
+        settled: URIs of listed sources that are not in ``refs`` because what they have published
+            stands; their names are taken. What sources published that are no longer listed is
+            not in the way: it may be the same archive under its older address.
 
     Returns:
         The relative output path by source URI; no two are equal, differ only in case or in
         Unicode normalisation, or need a file and a folder of one name.
     """
-    choices = {ref.uri: _choices(ref, suffix_of(ref)) for ref in refs}
+    standing = {uri: (output,) * 3 for output, uri in (published or {}).items() if uri in settled}
+    choices = standing | {ref.uri: _choices(ref, suffix_of(ref)) for ref in refs}
     held = _held(choices, published or {})
     level = {uri: held.get(uri, 0) for uri in choices}
     while True:
         names = {uri: choices[uri][level[uri]] for uri in choices}
         raised = {uri for uri in _clashing(names, held) if level[uri] < 2}
         if not raised:
-            return names
+            return {ref.uri: names[ref.uri] for ref in refs}
         for uri in raised:
             level[uri] += 1
 
