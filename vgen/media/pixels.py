@@ -112,12 +112,11 @@ def to_planar(frame: av.VideoFrame) -> av.VideoFrame:
 
 def planes_of(frame: av.VideoFrame) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], ...]:
     """Return writable views of the planes, cropped of line padding; valid while frame lives."""
-    dtype: type[np.uint8] | type[np.uint16] = np.uint16
-    if frame.format.components[0].bits == 8:
-        dtype = np.uint8
+    is_byte = frame.format.components[0].bits == 8
     views: list[NDArray[np.uint8] | NDArray[np.uint16]] = []
     for plane in frame.planes:
-        samples: NDArray[np.uint8] | NDArray[np.uint16] = np.frombuffer(memoryview(plane), dtype)
+        held = memoryview(plane)
+        samples = np.frombuffer(held, np.uint8) if is_byte else np.frombuffer(held, np.uint16)
         rows = samples.reshape(-1, plane.line_size // samples.itemsize)
         views.append(rows[: plane.height, : plane.width])
     return tuple(views)
