@@ -103,6 +103,7 @@ def decode_span(
             for frame in keep(frames, span, judge):
                 _check_format(frame, info, uri)
                 stats.num_yielded += 1
+                frame.time_base = info.video.time_base  # absent where the decoder was flushed
                 yield to_planar(frame)
         finally:
             stats.is_from_start, stats.is_exhausted = reader.is_from_start, reader.is_exhausted
@@ -212,6 +213,7 @@ def _by_count(
             continue
         if number - first >= len(span.pts):
             if span.end_pts is not None:
+                judge.note_joint(frame, span.end_pts)
                 return
             judge.damage(None)
             continue
