@@ -15,10 +15,13 @@ def own_root(tmp_path, monkeypatch):
 
 
 def test_a_scratch_folder_is_removed_when_its_body_raises():
-    with pytest.raises(ValueError, match="torn"), scratch("span") as folder:
-        (folder / "chunk.mp4").write_bytes(b"x")
-        raise ValueError("torn")
-    assert not folder.exists()
+    def torn():
+        with scratch("span") as folder:
+            (folder / "chunk.mp4").write_bytes(b"x")
+            raise ValueError("torn")
+
+    with pytest.raises(ValueError, match="torn"):
+        torn()
     assert list(scratch_root().iterdir()) == []
 
 
