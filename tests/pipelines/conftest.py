@@ -1,0 +1,57 @@
+"""One embedded Ray for all tests of pipelines, and the command line beside it."""
+
+import contextlib
+import io
+import logging
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.cluster import WORKER_ENVIRONMENT, Cluster, connected
+from tests.pipelines.processes import Ran, Vgen, ray_environment
+
+NUM_CPUS = 4
+
+
+@pytest.fixture(scope="session")
+def embedded_ray(s3_server) -> Iterator[Cluster]:
+    """A Ray that all tests share; its workers reach the S3 server of ``s3``."""
+    with pytest.MonkeyPatch.context() as patch, ray_environment() as own:
+        for name, value in (WORKER_ENVIRONMENT | own).items():
+            patch.setenv(name, value)
+        with pytest.MonkeyPatch.context() as only_at_start:
+            for name, value in s3_server.environment.items():
+                only_at_start.setenv(name, value)
+            import ray
+
+            ray.init(
+                address="local",
+                num_cpus=NUM_CPUS,
+                include_dashboard=False,
+                object_store_memory=256 << 20,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        try:
+            with connected("local") as cluster:
+                yield cluster
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def vgen(embedded_ray) -> Vgen:
+    """Run the command line in this process, on the shared Ray."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: object) -> Ran:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            status = main([str(one) for one in arguments])
+        signal.signal(signal.SIGTERM, before)
+        logging.disable(logging.NOTSET)
+        return Ran(status=status, stdout=stdout.getvalue(), stderr=stderr.getvalue())
+
+    return run
