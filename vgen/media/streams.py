@@ -20,6 +20,8 @@ _KINDS: dict[str, StreamKind] = {
     "subtitle": "subtitle",
     "attachment": "attachment",
 }
+_MP4_SUFFIXES = (".mp4", ".m4v", ".3gp", ".3g2")
+_MOV_SUFFIXES = (".mov", ".qt")
 _PICTURE_BRANDS = ("avif", "heic", "heix", "heim", "heis", "mif1", "MiHE")
 
 
@@ -71,9 +73,16 @@ def other_streams(container: InputContainer, main: VideoStream) -> tuple[OtherSt
 
 
 def container_kind(container: InputContainer, uri: str) -> ContainerKind:
-    """Return the container's family."""
+    """Return the container's family.
+
+    mp4 and mov are one format to FFmpeg. The name decides, because the output gets its suffix;
+    then the brand.
+    """
     name = container.format.name
     if name.startswith("mov,"):
+        suffix = PurePosixPath(uri).suffix.lower()
+        if suffix in _MP4_SUFFIXES or suffix in _MOV_SUFFIXES:
+            return "mp4" if suffix in _MP4_SUFFIXES else "mov"
         # QuickTime files older than brands have none.
         return "mov" if container.metadata.get("major_brand", "qt").strip() == "qt" else "mp4"
     if name.startswith("matroska"):
