@@ -8,7 +8,7 @@ Axes: n batch, t time, c channel, h height, w width. Frames are RGB, nominally i
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol, Self
 
 import torch
@@ -226,8 +226,7 @@ def folded_state(network: nn.Module) -> dict[str, Tensor]:
 
 def widen_window(single: TemporalUNet, window: int) -> TemporalUNet:
     """Return a network over ``window`` frames that starts out equal to ``single``."""
-    values = single.settings.to_mapping() | {"window": window}
-    wide = TemporalUNet(UNetSettings.from_mapping(values), is_folded=single.is_folded)
+    wide = TemporalUNet(replace(single.settings, window=window), is_folded=single.is_folded)
     missing, unexpected = wide.load_state_dict(single.state_dict(), strict=False)
     assert not unexpected
     assert all(key.startswith("fusion.") for key in missing)

@@ -11,7 +11,7 @@ import csv
 import logging
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Material:
     """Each ``[H, W, 3]``."""
     runs: tuple[Clip, ...]
     """Consecutive frames of real clips, each ``[T, H, W, 3]``."""
+    licences: tuple[str, ...] = ()
+    """What the manifests state about these files, without repetition."""
 
 
 def is_held_out(path: Path) -> bool:
@@ -63,11 +65,11 @@ def find_files(folder: Path, patterns: tuple[str, ...], *, held_out: bool) -> li
     Raises:
         ConfigError: no file is left.
     """
-    licences = dict(_licences(folder))
+    stated = dict(_licences(folder))
     found = []
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
-        licence = licences.get(path) or licences.get(path.parent, "")
-        if not _ALLOWED.search(licence) or _REFUSED.search(licence.split(" (per ")[0]):
+        licence = _licence(path, stated)
+        if not _ALLOWED.search(licence) or _REFUSED.search(licence):
             log.warning("left out %s: licence %r", path.name, licence)
         elif is_held_out(path) == held_out:
             found.append(path)
@@ -82,11 +84,14 @@ def load_material(folder: Path) -> Material:
     Raises:
         ConfigError: stills or clips are missing.
     """
-    stills = [read_still(path) for path in find_files(folder, STILLS, held_out=False)]
+    pictures = find_files(folder, STILLS, held_out=False)
     clips = find_files(folder, CLIPS, held_out=False)
-    runs = [run for path in clips for run in read_runs(path)]
+    stills = tuple(read_still(path) for path in pictures)
+    runs = tuple(run for path in clips for run in read_runs(path))
     log.info("%d stills and %d runs of %d clips", len(stills), len(runs), len(clips))
-    return Material(tuple(stills), tuple(runs))
+    stated = dict(_licences(folder))
+    licences = sorted({_licence(path, stated) for path in (*pictures, *clips)})
+    return Material(stills, runs, tuple(licences))
 
 
 def read_still(path: Path) -> Clip:
@@ -199,6 +204,11 @@ def _halved(frame_hwc: NDArray[np.uint8]) -> Clip:
         return frame_hwc
     smaller = (width // 2, height // 2)
     return np.asarray(cv2.resize(frame_hwc, smaller, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _licence(path: Path, stated: Mapping[Path, str]) -> str:
+    """What is stated about a file, else about its folder, else nothing."""
+    return stated.get(path) or stated.get(path.parent, "")
 
 
 def _licences(folder: Path) -> Iterator[tuple[Path, str]]:

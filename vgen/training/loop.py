@@ -12,23 +12,26 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vgen.errors import VgenError
-from vgen.models.generator import SIZES, TemporalUNet, UNetSettings, unet_spec
+from vgen.errors import ConfigError, VgenError
+from vgen.models.generator import SIZES, TemporalUNet, unet_spec
 from vgen.models.release import save_release
 from vgen.training.clips import CLIPS, STILLS, Material, load_material
 from vgen.training.objective import LossWeights
-from vgen.training.pool import ExamplePool, PoolSettings
+from vgen.training.pool import Batch, ExamplePool, PoolSettings
 from vgen.training.state import TrainState
 from vgen.training.step import train_step
 
 log = logging.getLogger(__name__)
 
+LOG_EVERY_STEPS = 500
 FINAL_SHARE = 0.01
 """The learning rate ends at this share of its peak."""
 
@@ -93,33 +96,29 @@ def train(
     checkpoint_path = run_path / "checkpoint.pt"
     release_path = run_path / f"{settings.name}.safetensors"
     state = _start(settings, checkpoint_path)
-    widened_at = 0
+    window, widened_at = SIZES[settings.size].window, 0
     saved_at_s = ticked_s = clock()
+
+    def save() -> None:
+        state.save(checkpoint_path)
+        export(state, settings, material.licences, release_path)
+
     with ExamplePool(material, settings.pool, seed=settings.seed, workers=settings.workers) as pool:
         while (spent := settings.spent(state)) < 1:
-            window = SIZES[settings.size].window
             if spent >= settings.single_frame_share and state.network.settings.window < window:
                 log.info("step %d: window widened to %d frames", state.step, window)
                 state, widened_at = state.widened(window), state.step
-            pool.advance(settings.pool.size + int(state.step / settings.steps_per_example))
-            batch = pool.draw_batch(
-                step=state.step,
-                batch=settings.batch,
-                window=state.network.settings.window,
-                patch_px=settings.patch_px,
-            )
+            batch = _draw(pool, settings, state)
             rate = learning_rate(settings, spent, state.step - widened_at)
             losses = train_step(state, batch, settings.loss, learning_rate=rate)
             now_s = clock()
             state.elapsed_s, ticked_s = state.elapsed_s + now_s - ticked_s, now_s
-            if state.step % 500 == 0:
+            if state.step % LOG_EVERY_STEPS == 0:
                 _log_progress(state, settings, {k: v.item() for k, v in losses.items()}, rate)
             if now_s - saved_at_s >= settings.checkpoint_every_s:
                 saved_at_s = now_s
-                state.save(checkpoint_path)
-                export(state, settings, release_path)
-    state.save(checkpoint_path)
-    export(state, settings, release_path)
+                save()
+    save()
     return release_path
 
 
@@ -130,7 +129,7 @@ def learning_rate(settings: TrainSettings, spent: float, steps_since_start: int)
     return settings.learning_rate * warmup * (FINAL_SHARE + (1 - FINAL_SHARE) * cosine)
 
 
-def export(state: TrainState, settings: TrainSettings, path: Path) -> None:
+def export(state: TrainState, settings: TrainSettings, licences: Sequence[str], path: Path) -> None:
     """Write the averaged weights as a release that says how they came to be."""
     unet = state.average.settings
     save_release(
@@ -145,22 +144,37 @@ def export(state: TrainState, settings: TrainSettings, path: Path) -> None:
             "seconds": round(state.elapsed_s),
             "skipped_steps": int(state.skipped.item()),
             "material": [*STILLS, *CLIPS],
+            "licences": list(licences),
             "machine": platform.machine(),
             "torch": torch.__version__,
+            "vgen": version("vgen"),
         },
     )
 
 
 def _start(settings: TrainSettings, checkpoint_path: Path) -> TrainState:
+    goal = SIZES[settings.size]
     if checkpoint_path.exists():
         state = TrainState.load(checkpoint_path)
+        if replace(state.network.settings, window=goal.window) != goal:
+            raise ConfigError(
+                f"the checkpoint in {str(checkpoint_path.parent)!r} is not of size "
+                f"{settings.size!r}; choose another folder"
+            )
         log.info("going on from step %d of %s", state.step, checkpoint_path)
         return state
     torch.manual_seed(settings.seed)
-    goal = SIZES[settings.size]
     window = 1 if settings.single_frame_share > 0 else goal.window
-    return TrainState.fresh(
-        TemporalUNet(UNetSettings.from_mapping(goal.to_mapping() | {"window": window}))
+    return TrainState.fresh(TemporalUNet(replace(goal, window=window)))
+
+
+def _draw(pool: ExamplePool, settings: TrainSettings, state: TrainState) -> Batch:
+    pool.advance(settings.pool.size + int(state.step / settings.steps_per_example))
+    return pool.draw_batch(
+        step=state.step,
+        batch=settings.batch,
+        window=state.network.settings.window,
+        patch_px=settings.patch_px,
     )
 
 

@@ -1,6 +1,7 @@
 """Everything a training run must remember to go on as if it had never stopped."""
 
 import copy
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -79,14 +80,15 @@ class TrainState:
         """Read a checkpoint; tensors and plain values only, nothing in it is executed.
 
         Raises:
-            ReleaseError: another format.
+            ReleaseError: damaged, or of another format.
         """
-        document = torch.load(path, weights_only=True)
-        if document.get("format") != CHECKPOINT_FORMAT:
-            raise ReleaseError(
-                f"{path.name}: checkpoint format {document.get('format')!r} is not "
-                f"{CHECKPOINT_FORMAT}"
-            )
+        try:
+            document = torch.load(path, weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            raise ReleaseError(f"checkpoint {str(path)!r} is damaged; delete it") from error
+        found = document.get("format") if isinstance(document, dict) else None
+        if found != CHECKPOINT_FORMAT:
+            raise ReleaseError(f"{path.name}: checkpoint format {found!r} is not 1; delete it")
         settings = UNetSettings.from_mapping(document["settings"])
         state = cls.fresh(
             TemporalUNet(settings), step=document["step"], elapsed_s=document["elapsed_s"]

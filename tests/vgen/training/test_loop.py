@@ -3,6 +3,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from vgen.errors import ConfigError
 from vgen.models.release import load_network, read_header
 from vgen.training import loop
 from vgen.training.clips import load_material
@@ -51,6 +52,7 @@ def test_a_run_ends_in_a_release_that_says_how_it_was_made(material, tmp_path):
     assert header.name == "trial"
     assert header.spec.lead == header.spec.tail == 1
     assert header.provenance["steps"] == 8
+    assert len(header.provenance["licences"]) == 2
     assert header.provenance["recipe"]["seed"] == 0
     assert network.fusion.weight.abs().sum() > 0
 
@@ -78,6 +80,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(material, tmp_path, stop
 def test_a_finished_run_is_not_trained_again(material, tmp_path):
     first = train(material, settings(), tmp_path).read_bytes()
     assert train(material, settings(), tmp_path).read_bytes() == first
+
+
+def test_a_checkpoint_of_another_size_is_refused(material, tmp_path):
+    train(material, settings(), tmp_path)
+    with pytest.raises(ConfigError, match="is not of size 'small'; choose another folder"):
+        train(material, settings(size="small"), tmp_path)
 
 
 def test_a_budget_in_seconds_counts_the_time_before_a_resumption(material, tmp_path):

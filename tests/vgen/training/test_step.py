@@ -110,3 +110,23 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path):
     torch.save({"format": 99}, tmp_path / "checkpoint.pt")
     with pytest.raises(ReleaseError, match="checkpoint format 99 is not 1"):
         TrainState.load(tmp_path / "checkpoint.pt")
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_a_checkpoint_executes_nothing(tmp_path, capsys):
+    torch.save({"format": 1, "network": Payload()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ReleaseError, match=r"checkpoint\.pt' is damaged; delete it"):
+        TrainState.load(tmp_path / "checkpoint.pt")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_checkpoint_cut_short_is_refused(state, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    state.save(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ReleaseError, match="is damaged"):
+        TrainState.load(path)
