@@ -9,7 +9,7 @@ folder. A name that is given explicitly is always taken. What is named but canno
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from fsspec.utils import glob_translate
 
@@ -123,8 +123,10 @@ def _from_folder(
 
     def note(uri: str, reason: str) -> None:
         relative = relative_to(uri, folder)
-        # A broken link that is not called like a video is nobody's loss; a folder may hold some.
-        if not _is_hidden(relative) and (wanted(relative) or not PurePosixPath(uri).suffix):
+        # A broken link that is called like some other file is nobody's loss; one without a suffix
+        # may lead to a folder of videos on a disk that is not there, and so is told.
+        is_other_file = Path(uri).is_symlink() and bool(PurePosixPath(uri).suffix)
+        if not _is_hidden(relative) and (wanted(relative) or not is_other_file):
             unreadable.append(_fault(uri, f"{_shown(uri)!r} {reason}"))
 
     for found in list_objects(folder, max_depth=max_depth, odd=note):

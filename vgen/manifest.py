@@ -78,7 +78,7 @@ def write_manifest(destination: str, manifest: Manifest) -> str:
 
 def manifest_uri(destination: str, output: str) -> str:
     """Return where the manifest of the output at that relative path lies."""
-    return join(destination, OWN_FOLDER, "manifests", f"{output}.json")
+    return f"{join(manifests_prefix(destination), output)}.json"
 
 
 def manifests_prefix(destination: str) -> str:

@@ -303,7 +303,7 @@ def test_an_upload_that_arrives_short_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr("vgen.storage.objects.local", Losing())
     (tmp_path / "made").write_bytes(b"12345")
-    with pytest.raises(StorageError, match="published 5 bytes .* now has 4"):
+    with pytest.raises(StorageError, match=r"published 5 bytes .* now has 4"):
         storage.publish(tmp_path / "made", str(tmp_path / "out"))
 
 
@@ -383,11 +383,22 @@ def test_what_cannot_be_read_is_told(tmp_path):
     assert all("cannot be read" in why for _, why in told)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_folder_is_no_empty_folder(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o000)
-    with pytest.raises(StorageError, match="cannot list"):
+def test_an_unreadable_folder_is_no_empty_folder(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "open.mp4").write_bytes(b"x")
+    scan = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StorageError, match=r"cannot list .*not allowed"):
         listed(str(tmp_path))
+    told = []
+    assert listed(str(tmp_path), odd=lambda *fault: told.append(fault)) == ["open.mp4"]
+    assert told == [(f"{tmp_path}/closed", "cannot be read: Permission denied")]
 
 
 def test_listing_a_bucket_that_is_not_there_is_an_error(s3):
@@ -621,12 +632,12 @@ def test_a_missing_or_blocked_folder_is_said(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match="not found; create it"):
         storage.check_reachable(str(tmp_path / "nothing"), writable=False)
-    with pytest.raises(ConfigError, match="cannot write .*Not a directory"):
+    with pytest.raises(ConfigError, match=r"cannot write .*Not a directory"):
         storage.check_reachable(str(tmp_path / "file" / "x"), writable=True)
 
 
 def test_a_scheme_without_its_package_says_which():
-    with pytest.raises(ConfigError, match="gs:// cannot be used.*gcsfs"):
+    with pytest.raises(ConfigError, match=r"gs:// cannot be used.*gcsfs"):
         storage.stat("gs://bucket/x")
 
 
