@@ -78,8 +78,9 @@ _ENCODED: dict[str, tuple[str, tuple[str, ...]]] = {
     "hdr10_mkv": (
         "hdr10.mkv",
         made(
-            *_X265, "-pix_fmt", "yuv420p10le", "-color_primaries", "bt2020",
-            "-color_trc", "smpte2084", "-colorspace", "bt2020nc", "-x265-params",
+            *_X265, "-pix_fmt", "yuv420p10le", "-vf",
+            "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv",
+            "-x265-params",
             f"{_X265_QUIET}:keyint=12:hdr10=1:max-cll=1000,400:master-display="
             "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)",
         ),
@@ -138,8 +139,8 @@ _ENCODED: dict[str, tuple[str, tuple[str, ...]]] = {
     "gray_mkv": ("gray.mkv", made("-c:v", "ffv1", "-pix_fmt", "gray", "-g", "1")),
     "full_range_mp4": (
         "full.mp4",
-        made(*_H264, "-pix_fmt", "yuvj420p", "-colorspace", "bt709", "-color_primaries", "bt709",
-             "-color_trc", "bt709", "-vf", "scale=out_range=full"),
+        made(*_H264, "-pix_fmt", "yuvj420p", "-vf", "scale=out_range=full:out_color_matrix=bt709,"
+             "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=pc"),
     ),
     "anamorphic_mp4": ("anamorphic.mp4", made(*_H264, "-vf", "setsar=16/11")),
     "gif": ("moving.gif", made("-r", "10")),

@@ -16,7 +16,7 @@ import numpy as np
 
 from vgen.errors import DecodeError
 from vgen.media.facts import VideoInfo
-from vgen.media.pixels import planes_of, to_planar
+from vgen.media.pixels import frame_from_planes, planes_of, to_planar
 from vgen.media.reader import FrameReader
 from vgen.records import Span
 
@@ -104,10 +104,21 @@ def decode_span(
                 _check_format(frame, info, uri)
                 stats.num_yielded += 1
                 frame.time_base = info.video.time_base  # absent where the decoder was flushed
-                yield to_planar(frame)
+                planar = _detached(to_planar(frame)) if is_exact else to_planar(frame)
+                del frame
+                yield planar
         finally:
             stats.is_from_start, stats.is_exhausted = reader.is_from_start, reader.is_exhausted
     judge.finish()
+
+
+def _detached(frame: av.VideoFrame) -> av.VideoFrame:
+    """Copy a frame out of the decoder's buffers.
+
+    Where a field is missing, FFmpeg shows what the buffer held before. Which buffer that is depends
+    on the frames that are still held here and by the consumer, unless none is.
+    """
+    return frame_from_planes(planes_of(frame), frame.format.name, frame.pts, frame.time_base)
 
 
 def frame_crc(frame: av.VideoFrame) -> int:

@@ -119,11 +119,17 @@ def _timeline(
     )
     if access == "sequential":
         stamps = _read_again(uri, access)
+    if access != "ordinal" and not any(_is_planned(stamp, look) for stamp in stamps):
+        raise ProbeError("no frame that can be decoded has a timestamp", uri=uri)
     timeline = plan(stamps, access=access)
     if _may_be_fields(codec, look, timeline) or not _is_confirmed(timeline, look):
         log.info("packets of %s are not its frames; counting them by decoding", uri)
         timeline = plan(_count_by_decoding(uri, access), access=access)
     return timeline
+
+
+def _is_planned(stamp: Stamp, look: Look) -> bool:
+    return stamp.pts is not None and bool(look.pts) and stamp.pts >= min(look.pts)
 
 
 def _read_again(uri: str, access: facts.Access) -> list[Stamp]:
