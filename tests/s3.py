@@ -19,6 +19,9 @@ import pytest
 ACCESS_KEY = "vgen-test-key"
 SECRET_KEY = "vgen-test-secret"
 BUCKET = "bucket"
+CROWD_BUCKET = "crowd"
+CROWD = tuple(f"{number:04d}" for number in range(1100))
+"""Objects of ``CROWD_BUCKET``: more than a page of a listing holds, and there from the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,9 @@ def s3_server(tmp_path_factory) -> Iterator[S3Server]:
     """One server a test run; reach it with the ``s3`` fixture."""
     root = tmp_path_factory.mktemp("s3")
     (root / BUCKET).mkdir()
+    (root / CROWD_BUCKET).mkdir()
+    for name in CROWD:
+        (root / CROWD_BUCKET / name).touch()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

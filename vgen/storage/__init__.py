@@ -6,6 +6,7 @@ a message.
 """
 
 from vgen.storage.facts import ObjectStat
+from vgen.storage.local import TEMPORARY_PREFIX
 from vgen.storage.objects import (
     check_reachable,
     delete,
@@ -32,6 +33,7 @@ from vgen.storage.uris import (
 )
 
 __all__ = [
+    "TEMPORARY_PREFIX",
     "ObjectStat",
     "check_reachable",
     "contains",

@@ -6,8 +6,10 @@ the remedy.
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -16,6 +18,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 
 from vgen.errors import MissingError, StorageError, VgenError
 
@@ -38,7 +41,7 @@ def translated(action: str, uri: str) -> Iterator[None]:
     except FileNotFoundError as error:
         reason = "the bucket does not exist" if code_of(error) == "NoSuchBucket" else "not found"
         raise MissingError(f"cannot {action} {uri!r}: {reason}") from error
-    except (OSError, BotoCoreError, ClientError) as error:
+    except _foreign_errors() as error:
         raise StorageError(f"cannot {action} {uri!r}: {_reason(error)}") from error
 
 
@@ -48,6 +51,18 @@ def code_of(error: BaseException) -> str:
     if not isinstance(origin, ClientError):
         return ""
     return str(origin.response.get("Error", {}).get("Code", ""))
+
+
+def _foreign_errors() -> tuple[type[Exception], ...]:
+    """Return what the system and the store's client raise.
+
+    Asked only when something was raised, and not imported for it: loading aiohttp takes longer
+    than all of this package, and only s3fs needs it.
+    """
+    aiohttp = sys.modules.get("aiohttp")
+    http_errors = (aiohttp.ClientError,) if aiohttp is not None else ()
+    store_errors = (BotoCoreError, ClientError, ResponseParserError, HTTPException)
+    return (OSError, *store_errors, *http_errors)
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from vgen.errors import StorageError
+from vgen.errors import MissingError, StorageError
 from vgen.storage.facts import ObjectStat
 from vgen.storage.faults import translated
 
@@ -26,7 +26,10 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, er
 
 def stat(uri: str) -> ObjectStat:
     with translated("look at", uri):
-        found = Path(uri).stat()
+        try:
+            found = Path(uri).stat()
+        except NotADirectoryError as error:
+            raise MissingError(f"cannot look at {uri!r}: {error.strerror}") from error
     if modes.S_ISDIR(found.st_mode):
         raise StorageError(f"expected a file, {uri!r} is a folder")
     if not modes.S_ISREG(found.st_mode):
@@ -35,7 +38,8 @@ def stat(uri: str) -> ObjectStat:
 
 
 def is_folder(uri: str) -> bool:
-    return Path(uri).is_dir()
+    with translated("look at", uri):
+        return Path(uri).is_dir()
 
 
 def find(

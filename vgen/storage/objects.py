@@ -56,8 +56,6 @@ def exists(uri: str) -> bool:
     Raises:
         StorageError: that cannot be told, as the store cannot be reached.
     """
-    if is_local(uri):
-        return Path(uri).is_file()
     try:
         stat(uri)
     except MissingError:
@@ -204,7 +202,7 @@ def check_reachable(uri: str, *, writable: bool) -> None:
             with translated("read", uri), os.scandir(uri) if is_folder(uri) else open_read(uri):
                 pass
         else:
-            _store(uri).find(uri, 1, None)
+            is_folder(uri)
     except StorageError as error:
         remedy = "; create it, or check the name" if isinstance(error, MissingError) else ""
         raise ConfigError(f"{str(error).replace(probe, uri)}{remedy}") from error

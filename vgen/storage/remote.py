@@ -10,6 +10,7 @@ import mimetypes
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -26,6 +27,7 @@ READ_BLOCK_BYTES = 1 << 18
 PART_BYTES = 1 << 24
 """Part of a multipart transfer; times ``PARALLEL_PARTS`` is the memory that one transfer takes."""
 PARALLEL_PARTS = 4
+PARALLEL_DELETES = 16
 S3FS_RETRIES = 2
 """Rounds that s3fs makes around botocore's own attempts, for bodies that break off half-way. With
 30 s to wait for each of 5 attempts, a server that hangs is given up after 5 minutes."""
@@ -49,7 +51,14 @@ def stat(uri: str) -> ObjectStat:
 def is_folder(uri: str) -> bool:
     with translated("look at", uri):
         client, path = _client(uri)
-        return bool(client.isdir(path))
+        if not _is_s3(uri):
+            return bool(client.isdir(path))
+        # One key is enough, where isdir would list the whole folder.
+        bucket, _, key = path.partition("/")
+        below = client.call_s3(
+            "list_objects_v2", Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=1
+        )
+        return not key or bool(below.get("Contents"))
 
 
 def find(
@@ -157,8 +166,9 @@ def delete(uri: str) -> None:
 
 
 def delete_below(uri: str) -> None:
-    for found in find(uri, None, None):
-        delete(found.uri)
+    with ThreadPoolExecutor(PARALLEL_DELETES) as pool:
+        # Not DeleteObjects: servers differ in the checksum that they want with it.
+        list(pool.map(delete, [found.uri for found in find(uri, None, None)]))
 
 
 def _transfer_options(part_bytes: int) -> dict[str, Any]:
