@@ -21,7 +21,7 @@ import av.error
 from av.container import InputContainer
 
 from vgen.errors import MediaError, ProbeError
-from vgen.storage import is_local, open_read
+from vgen.storage import is_local, local_path, open_read
 
 FORMATS = (
     # Containers with an index or timestamps of their own.
@@ -73,6 +73,11 @@ def open_source(
     with ExitStack() as stack:
         container = _open_local(uri, place) if is_local(place) else _open_remote(uri, place, stack)
         yield stack.enter_context(container)
+
+
+def open_bytes(uri: str) -> BinaryIO:
+    """Open a source's bytes for random reads; the caller closes it."""
+    return local_path(uri).open("rb") if is_local(uri) else open_read(uri)
 
 
 def _open_local(uri: str, path: str) -> InputContainer:

@@ -90,14 +90,15 @@ def container_kind(container: InputContainer, uri: str) -> ContainerKind:
     return _CONTAINERS.get(name, "other")
 
 
-def needs_local_copy(kind: ContainerKind, main: VideoStream) -> bool:
+def needs_local_copy(container: InputContainer, main: VideoStream) -> bool:
     """Whether reading an object by ranges would cost more than fetching it once.
 
     mp4, mov and Matroska have an index and serve a span with a few requests. AVI is read several
     times over, MPEG-TS is searched, and a fragmented mp4, which lists no frames in its header,
     is walked fragment by fragment.
     """
-    return kind not in ("mkv", "webm") and (kind not in ("mp4", "mov") or main.frames == 0)
+    name = container.format.name
+    return not name.startswith("matroska") and (not name.startswith("mov,") or main.frames == 0)
 
 
 def is_picture_file(container: InputContainer) -> bool:
