@@ -7,6 +7,7 @@ that a worker reads its video alone and the driver never holds all timelines.
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import pyarrow.parquet as pq
 import ray
@@ -118,18 +119,20 @@ def plan_run(
         # Names depend on all containers, so timelines wait on disk until all are known.
         probed_path, path = folder / "probed.jsonl", folder / "plan.parquet"
         todo = [video for video in videos if video.status == "todo"]
-        containers: dict[str, str] = {}
+        # The names of what is done are taken, and their videos hold them.
+        skipped = [video for video in videos if video.status == "skipped"]
+        suffixes = {video.ref.uri: PurePosixPath(video.output_uri).suffix for video in skipped}
         with probed_path.open("w", encoding="utf-8") as lines:
             for video, probed in _probed(todo, recipe, release.spec, span_frames, num_cpus):
                 if probed.encode is None:
                     video.status, video.fault = "failed", probed.fault
                     continue
-                containers[video.ref.uri] = probed.encode.container
+                suffixes[video.ref.uri] = f".{probed.encode.container}"
                 lines.write(f"{probed.model_dump_json()}\n")
         todo = [video for video in todo if video.status == "todo"]
         names = output_names(
-            [video.ref for video in todo],
-            lambda ref: f".{containers[ref.uri]}",
+            [video.ref for video in (*skipped, *todo)],
+            lambda ref: suffixes[ref.uri],
             {one.output: one.source_uri for one in manifests.values()},
         )
         with (

@@ -1,5 +1,6 @@
 """Archives to enhance: clips of many kinds under awkward names, and files that are no videos."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -84,3 +85,9 @@ def outputs_of(destination: Path) -> dict[str, tuple[int, bytes]]:
     """Return ``files_of`` a destination but for what lies in ``_vgen``."""
     own = "_vgen/"
     return {name: one for name, one in files_of(destination).items() if not name.startswith(own)}
+
+
+def spans_of(destination: Path) -> list[dict[str, object]]:
+    """Return a line a span that was handed out in the newest run."""
+    newest = max((destination / "_vgen" / "runs").iterdir())
+    return [json.loads(line) for line in (newest / "spans.jsonl").read_text().splitlines()]

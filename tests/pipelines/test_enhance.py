@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.media_factory import Media
-from tests.pipelines.archive import BAD, GOOD, add_bad, add_good, files_of, outputs_of
+from tests.pipelines.archive import BAD, GOOD, add_bad, add_good, files_of, outputs_of, spans_of
 from tests.pipelines.oracle import assert_same_times, shown
 from tests.pipelines.processes import RAY_MARKS, Ran
 from vgen.records import VideoOutcome
@@ -145,15 +145,9 @@ def test_identity_and_a_lossless_codec_give_the_sources_own_frames(identities, n
 
 
 def test_the_number_of_spans_follows_the_flag(identities):
-    spans = {size: _spans(one.destination) for size, one in identities.items()}
+    spans = {size: spans_of(one.destination) for size, one in identities.items()}
     frames = identities["7"].video("plain.mp4").frames
     assert sum(one["frames"] for one in spans["7"]) == sum(one["frames"] for one in spans["auto"])
     assert max(one["frames"] for one in spans["7"]) <= 7
     assert len(spans["7"]) >= len(GOOD) * (frames // 7) / 2
     assert len(spans["7"]) > 2 * len(spans["auto"])
-
-
-def _spans(destination: Path) -> list[dict[str, object]]:
-    """Return a line a span that was handed out in the newest run."""
-    newest = max((destination / "_vgen" / "runs").iterdir())
-    return [json.loads(line) for line in (newest / "spans.jsonl").read_text().splitlines()]
