@@ -4,7 +4,7 @@ import hashlib
 import logging
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
@@ -23,7 +23,6 @@ def output_names(
     refs: Sequence[VideoRef],
     suffix_of: Callable[[VideoRef], str],
     published: Mapping[str, str] | None = None,
-    settled: Collection[str] = (),
 ) -> dict[str, str]:
     """Name the output of each source: its relative path with the output container's suffix.
 
@@ -36,23 +35,22 @@ def output_names(
         refs: What was listed, each URI once.
         suffix_of: The output's suffix with its dot, such as ``.mkv``.
         published: Source URI by output path, of what the destination holds (``scan_manifests``).
-        settled: URIs of listed sources that are not in ``refs`` because what they have published
-            stands; their names are taken. What sources published that are no longer listed is
-            not in the way: it may be the same archive under its older address.
+            The name of what another source published is taken, listed or not: no run replaces the
+            work of a run over another listing.
 
     Returns:
         The relative output path by source URI; no two are equal, differ only in case or in
         Unicode normalisation, or need a file and a folder of one name.
     """
-    standing = {uri: (output,) * 3 for output, uri in (published or {}).items() if uri in settled}
-    choices = standing | {ref.uri: _choices(ref, suffix_of(ref)) for ref in refs}
+    choices = {ref.uri: _choices(ref, suffix_of(ref)) for ref in refs}
     held = _held(choices, published or {})
+    owners = {_folded(output): uri for output, uri in (published or {}).items()}
     level = {uri: held.get(uri, 0) for uri in choices}
     while True:
         names = {uri: choices[uri][level[uri]] for uri in choices}
-        raised = {uri for uri in _clashing(names, held) if level[uri] < 2}
+        raised = {uri for uri in _clashing(names, held, owners) if level[uri] < 2}
         if not raised:
-            return {ref.uri: names[ref.uri] for ref in refs}
+            return names
         for uri in raised:
             level[uri] += 1
 
@@ -109,17 +107,33 @@ def _held(choices: Mapping[str, tuple[str, ...]], published: Mapping[str, str]) 
     }
 
 
-def _clashing(names: Mapping[str, str], held: Mapping[str, int]) -> set[str]:
-    """Return the sources that must take their next name."""
+def _clashing(
+    names: Mapping[str, str], held: Mapping[str, int], owners: Mapping[str, str]
+) -> set[str]:
+    """Return the sources that must take their next name.
+
+    Args:
+        names: What each source would be called.
+        held: Sources that go by a published name; where others can move, they stay.
+        owners: Source by folded name of what is published.
+    """
     sharing: dict[str, list[str]] = defaultdict(list)
-    folders: set[str] = set()
     for uri, name in names.items():
-        folded = unicodedata.normalize("NFC", name).casefold()
-        sharing[folded].append(uri)
-        folders.update(str(parent) for parent in PurePosixPath(folded).parents)
+        sharing[_folded(name)].append(uri)
+    folders = {folder for name in (*sharing, *owners) for folder in _folders(name)}
     clashing = {uri for folder in folders & sharing.keys() for uri in sharing[folder]}
-    for uris in sharing.values():
+    for folded, uris in sharing.items():
         if len(uris) > 1:
             movable = [uri for uri in uris if uri not in held]
             clashing.update(movable if len(movable) < len(uris) else uris)
+        clashing.update(uri for uri in uris if owners.get(folded, uri) != uri)
     return clashing
+
+
+def _folded(name: str) -> str:
+    """Return what file systems that ignore case or normalise Unicode tell names apart by."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _folders(name: str) -> Iterator[str]:
+    return (str(parent) for parent in PurePosixPath(name).parents)

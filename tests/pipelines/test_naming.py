@@ -79,10 +79,11 @@ def test_a_published_name_of_another_source_is_not_kept():
     assert named("a.avi", published={"b.mkv": "/archive/a.avi"}) == ["a.mkv"]
 
 
-def test_the_name_of_a_settled_neighbour_is_taken():
-    published = {"a.mkv": "/archive/a.avi"}
-    assert named("a.wmv", published=published, settled=["/archive/a.avi"]) == ["a.wmv.mkv"]
-    assert named("a.wmv", published=published) == ["a.mkv"]
+def test_what_another_source_published_is_never_taken_over():
+    published = {"a.mkv": "/archive/a.avi", "B.mkv": "/elsewhere/b.avi"}
+    assert named("a.wmv", published=published) == ["a.wmv.mkv"]
+    assert named("b.avi", published=published) == ["b.avi.mkv"]
+    assert named("x.avi", published={"x.mkv/y.mkv": "/elsewhere/y"}) == ["x.avi.mkv"]
 
 
 def folded(name):
