@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -23,10 +24,12 @@ from pipelines.scratch import scratch, sweep_scratch
 from pipelines.sources import local_source
 from pipelines.span import SpanRun, produce_chunk
 from vgen import storage
-from vgen.enhance.enhancer import Enhancer
 from vgen.errors import DecodeError, MediaError, StorageError
 from vgen.manifest import chunk_prefix
 from vgen.records import Fault, Span, VideoRef
+
+if TYPE_CHECKING:
+    from vgen.enhance.enhancer import Enhancer
 
 Row = dict[str, object]
 
@@ -45,10 +48,13 @@ class EnhanceSpan:
         return produce_row(row, self._enhancer, self._context)
 
 
-def load_enhancer(context: RunContext) -> Enhancer:
+def load_enhancer(context: RunContext) -> "Enhancer":
     """Load the run's release in this process, with one torch thread on a CPU."""
+    # The driver imports this module too, and should not pay for torch.
+    from vgen.enhance.enhancer import Enhancer
+
     if context.device == "cpu":
-        import cv2  # only workers need these two
+        import cv2
         import torch
 
         torch.set_num_threads(1)
@@ -58,7 +64,7 @@ def load_enhancer(context: RunContext) -> Enhancer:
         return Enhancer.load(path or "identity", device=context.device)
 
 
-def produce_row(row: Row, enhancer: Enhancer, context: RunContext) -> Row:
+def produce_row(row: Row, enhancer: "Enhancer", context: RunContext) -> Row:
     """Produce one span's chunk from decoded source to published object."""
     began = time.time()
     job, span, uri = job_of(row, context)

@@ -8,20 +8,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 
 from pipelines.jobs import VideoJob
 from pipelines.stages import StageClock, read_ahead
 from vgen.config import Recipe
-from vgen.enhance.enhancer import Enhancer
-from vgen.enhance.stills import StillPicker
-from vgen.enhance.stream import enhance_frames
 from vgen.errors import DecodeError
 from vgen.media.chunk import seal
 from vgen.media.decode import DecodeStats, NeedsSequential, decode_span
 from vgen.media.encode import EncodedChunk, encode_chunk
 from vgen.records import ChunkFacts, Span, Still
+
+if TYPE_CHECKING:
+    from vgen.enhance.enhancer import Enhancer
+    from vgen.enhance.stills import StillPicker
 
 # Frames that a GPU actor's decoder and encoder may run ahead and behind.
 READ_AHEAD_FRAMES = 8
@@ -48,7 +50,9 @@ class SpanRun:
     """Wall clock when the first restored frame came."""
 
 
-def produce_chunk(run: SpanRun, enhancer: Enhancer, path: Path, *, has_threads: bool) -> ChunkFacts:
+def produce_chunk(
+    run: SpanRun, enhancer: "Enhancer", path: Path, *, has_threads: bool
+) -> ChunkFacts:
     """Decode, enhance and encode one span into the sealed chunk file ``path``.
 
     A span that turns out to be damaged is done again from the source's first packet, so that
@@ -96,9 +100,11 @@ def decoded(run: SpanRun) -> Iterator[av.VideoFrame]:
 
 
 def enhanced(
-    run: SpanRun, enhancer: Enhancer, frames: Iterable[av.VideoFrame], picker: StillPicker
+    run: SpanRun, enhancer: "Enhancer", frames: Iterable[av.VideoFrame], picker: "StillPicker"
 ) -> Iterator[av.VideoFrame]:
     """Yield the owned frames, restored, in the plan's pixel format."""
+    from vgen.enhance.stream import enhance_frames  # torch: seconds that only workers pay
+
     restored = enhance_frames(
         enhancer,
         picker.before(frames),
@@ -116,8 +122,10 @@ def enhanced(
         yield frame
 
 
-def picker_of(run: SpanRun) -> StillPicker:
+def picker_of(run: SpanRun) -> "StillPicker":
     """Return a picker of the span's stills, idle where the recipe wants none."""
+    from vgen.enhance.stills import StillPicker  # imports torch
+
     return StillPicker(
         is_enabled=run.recipe.report.stills,
         video=run.job.info.video,
@@ -143,7 +151,7 @@ def facts_of(
     )
 
 
-def _attempted(run: SpanRun, enhancer: Enhancer, path: Path, *, has_threads: bool) -> ChunkFacts:
+def _attempted(run: SpanRun, enhancer: "Enhancer", path: Path, *, has_threads: bool) -> ChunkFacts:
     now: Callable[[], float] = time.thread_time if has_threads else time.process_time
     clocks: list[StageClock] = []
 

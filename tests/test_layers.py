@@ -1,6 +1,8 @@
 """Imports point down only; the schedulers stay out of the libraries."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,11 @@ def test_schedulers_and_strangers_stay_out(module, path):
             assert not packages & banned, f"{module} must not import {packages & banned}"
     if any(within(module, name) for name in BASE):
         assert not packages & HEAVY, f"{module} is base and must not import {packages & HEAVY}"
+
+
+def test_the_driver_does_without_torch():
+    code = "import pipelines.cli, pipelines.run, pipelines.enhance, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_the_walk_finds_the_tree():
