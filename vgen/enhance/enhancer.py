@@ -10,6 +10,7 @@ Axes: n batch, t time, c channel, h height, w width. Frames are RGB, nominally i
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, Self, TypeVar, cast
 
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from vgen.enhance.memory import Limits, Memory
+from vgen.enhance.tiling import Windows
 from vgen.enhance.windows import Shown, windows
-from vgen.errors import ReleaseError
+from vgen.errors import ConfigError, ReleaseError
 from vgen.models.generator import Network, enlarge
 from vgen.models.release import (
     IDENTITY,
@@ -68,9 +70,13 @@ class Enhancer:
             device: cpu, cuda, cuda:N, or auto: cuda where there is one.
 
         Raises:
+            ConfigError: cuda where there is none.
             ReleaseError: there is no such release, or it does not fit the code.
         """
-        where = torch.device(_best_device() if device == "auto" else device)
+        has_cuda = torch.cuda.is_available()
+        where = torch.device(("cuda" if has_cuda else "cpu") if device == "auto" else device)
+        if where.type == "cuda" and not has_cuda:
+            raise ConfigError(f"device {device!r} was asked for, but torch finds no CUDA device")
         if str(release) == IDENTITY.name:
             digest = release_digest(Path(IDENTITY.name))
             return cls(header=IDENTITY, digest=digest, network=None, device=where)
@@ -94,7 +100,6 @@ class Enhancer:
         """Whether frames pass through unchanged."""
         return self._network is None
 
-    @torch.inference_mode()
     def restore(self, clip: Tensor) -> Tensor:
         """Restore ``clip`` ``[T, 3, H, W]`` as one shot.
 
@@ -106,18 +111,19 @@ class Enhancer:
         """
         if clip.dim() != 4 or clip.shape[1] != 3 or not clip.is_floating_point():
             raise ValueError(f"expected a float [T, 3, H, W], got {clip.dtype} {tuple(clip.shape)}")
+        clip = clip.detach()
         if self.is_identity:
             return clip.to("cpu", torch.float32, copy=True)
         shown = (
             Shown(key=t, tensor_nchw=frame[None], starts_shot=t == 0, is_owned=True)
             for t, frame in enumerate(clip.to(torch.float32))
         )
-        restored = [
-            enlarge(clip[t : t + 1].to(residual_nchw), self.spec.scale) + residual_nchw
-            for t, residual_nchw in self.residuals(shown, notes=[])
-        ]
         height, width = (size * self.spec.scale for size in clip.shape[-2:])
-        return torch.cat(restored).cpu() if restored else clip.new_zeros(0, 3, height, width)
+        restored = torch.empty((len(clip), 3, height, width))
+        for t, residual_nchw in self.residuals(shown, notes=[]):
+            base_nchw = enlarge(clip[t : t + 1].to(residual_nchw), self.spec.scale)
+            restored[t] = (base_nchw + residual_nchw)[0]
+        return restored
 
     @torch.inference_mode()
     def residuals(
@@ -135,7 +141,8 @@ class Enhancer:
         """
         spec = self.spec
         group: list[_Window[Key]] = []
-        features = (self._embedded(item, notes) for item in shown)
+        # Not a generator expression: that would keep each frame's RGB alive beside its features.
+        features = map(partial(self._embedded, notes=notes), shown)
         for (key, size), around in windows(features, lead=spec.lead, tail=spec.tail):
             group.append(_Window(key=key, size=size, features=around))
             if len(group) == self._limits(group[0]).batch:
@@ -145,12 +152,11 @@ class Enhancer:
             yield from self._restored(group, notes)
 
     def _embedded(self, item: Shown[Key], notes: list[str]) -> Shown[tuple[Key, tuple[int, int]]]:
-        assert self._network is not None
         height, width = item.tensor_nchw.shape[-2:]
         padded_nchw = _padded(item.tensor_nchw.to(self.device), self.spec.multiple_of)
         features_nchw = self._memory.run(
-            self._network.embed,
-            padded_nchw,
+            self._features,
+            [[padded_nchw]],
             Limits(batch=1, side=None),
             height=padded_nchw.shape[-2],
             width=padded_nchw.shape[-1],
@@ -173,43 +179,30 @@ class Enhancer:
     ) -> Iterator[tuple[Key, Tensor]]:
         limits = self._limits(group[0])
         height, width = self._padded_size(group[0])
+        batch = [window.features for window in group]
+        # Always of one shape, so that a frame's arithmetic is the same at a span's end.
+        batch += [batch[-1]] * (limits.batch - len(batch))
         residual_nchw = self._memory.run(
-            self._residual,
-            self._stacked(group, limits.batch),
-            limits,
-            height=height,
-            width=width,
-            notes=notes,
+            self._residual, batch, limits, height=height, width=width, notes=notes
         )
         for index, window in enumerate(group):
             tall, wide = (length * self.spec.scale for length in window.size)
             yield window.key, residual_nchw[index : index + 1, :, :tall, :wide].float()
 
-    def _residual(self, features_ntchw: Tensor) -> Tensor:
+    def _features(self, frames: Windows) -> Tensor:
+        assert self._network is not None
+        ((frame_nchw,),) = frames
+        return self._network.embed(frame_nchw)
+
+    def _residual(self, batch: Windows) -> Tensor:
         assert self._network is not None
         is_cuda = self.device.type == "cuda"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=is_cuda):
-            return self._network.residual(features_ntchw)
+            return self._network.residual(_stacked(batch))
 
     def _padded_size(self, window: "_Window[Key]") -> tuple[int, int]:
         height, width = (_rounded_up(length, self.spec.multiple_of) for length in window.size)
         return height, width
-
-    def _stacked(self, group: list["_Window[Key]"], batch: int) -> Tensor:
-        """Return ``[batch, T, C, h, w]``; a short group is filled up with its last window.
-
-        Channels of all frames lie together in memory, which is how the network's first
-        convolution wants them.
-        """
-        frames, (_, c, h, w) = len(group[0].features), group[0].features[0].shape
-        stacked_nhwtc = torch.empty(
-            (batch, h, w, frames, c), dtype=self._feature_dtype, device=self.device
-        )
-        stacked_ntchw = stacked_nhwtc.permute(0, 3, 4, 1, 2)
-        for index in range(batch):
-            for t, features_nchw in enumerate(group[min(index, len(group) - 1)].features):
-                stacked_ntchw[index, t] = features_nchw[0]
-        return stacked_ntchw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +210,20 @@ class _Window(Generic[Key]):
     key: Key
     size: tuple[int, int]
     features: list[Tensor]
+
+
+def _stacked(batch: Windows) -> Tensor:
+    """Return ``[N, T, C, h, w]`` with the channels of all frames of a pixel together in memory.
+
+    That is how the network's first convolution wants them.
+    """
+    n, t, (_, c, h, w) = len(batch), len(batch[0]), batch[0][0].shape
+    stacked_nhwtc = batch[0][0].new_empty((n, h, w, t, c))
+    stacked_ntchw = stacked_nhwtc.permute(0, 3, 4, 1, 2)
+    for index, window in enumerate(batch):
+        for time, features_nchw in enumerate(window):
+            stacked_ntchw[index, time] = features_nchw[0]
+    return stacked_ntchw
 
 
 def _padded(frames_nchw: Tensor, multiple: int) -> Tensor:
@@ -249,7 +256,3 @@ def _mirrored(length: int, padded: int) -> list[tuple[int, int]]:
 
 def _rounded_up(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
-
-
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vgen.enhance.tiling import run_tiled
+from vgen.enhance.tiling import Windows, run_tiled
 from vgen.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ MIN_SIDE = 64
 """Tiles are not made smaller than this many pixels before running out of memory is final."""
 MOST_WINDOWS_CPU = 1
 """On one thread two or four windows at once are no faster than one, and cost memory."""
-MOST_BYTES_CPU = 160_000_000
+MOST_BYTES_CPU = 100_000_000
 """Bytes of the windows of a batch: 1080p whole and 4K in tiles for the smallest network."""
 MOST_WINDOWS_CUDA = 8
 """Enough to keep small convolutions from being bound by their launches."""
@@ -95,8 +95,8 @@ class Memory:
 
     def run(
         self,
-        function: Callable[[Tensor], Tensor],
-        inputs: Tensor,
+        function: Callable[[Windows], Tensor],
+        inputs: Windows,
         limits: Limits,
         *,
         height: int,
@@ -106,8 +106,8 @@ class Memory:
         """Return ``function(inputs)``, in ever smaller pieces while memory runs out.
 
         Args:
-            function: Local to the receptive radius, and independent across the first axis.
-            inputs: ``[N, ..., h, w]`` over padded frames of ``height`` x ``width`` pixels.
+            function: Local to the receptive radius; gives one ``[..., h, w]`` a window.
+            inputs: Over padded frames of ``height`` x ``width`` pixels.
             limits: Where to start.
             height: Of the padded frame.
             width: Of the padded frame.
@@ -130,22 +130,25 @@ class Memory:
                 notes.append("out of memory on the device: smaller batches or tiles were used")
             log.warning("out of memory at %sx%s: stepping down to %s", width, height, smaller)
             self._stepped = smaller
-            if inputs.is_cuda:
+            if inputs[0][0].is_cuda:
                 torch.cuda.empty_cache()
 
     def _in_pieces(
         self,
-        function: Callable[[Tensor], Tensor],
-        inputs: Tensor,
+        function: Callable[[Windows], Tensor],
+        inputs: Windows,
         limits: Limits,
         height: int,
         width: int,
     ) -> Tensor:
-        side = limits.side
-        made = [
-            function(part)
-            if side is None
-            else run_tiled(function, part, height=height, width=width, side=side, spec=self._spec)
-            for part in torch.split(inputs, limits.batch)
-        ]
+        side, made = limits.side, []
+        for start in range(0, len(inputs), limits.batch):
+            part = inputs[start : start + limits.batch]
+            if side is None:
+                made.append(function(part))
+            else:
+                tiled = run_tiled(
+                    function, part, height=height, width=width, side=side, spec=self._spec
+                )
+                made.append(tiled)
         return made[0] if len(made) == 1 else torch.cat(made)

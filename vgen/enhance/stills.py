@@ -30,9 +30,12 @@ from vgen.records import Still
 
 STRIDE = 60
 """One frame in this many is looked at, from the first on."""
+MAX_MEASURED_WIDTH = 960
+"""Widest picture that the change is measured on."""
 MAX_WIDTH = 480
 """Widest still, in pixels."""
 JPEG_QUALITY = 80
+_AREA = cv2.INTER_AREA
 
 
 class StillPicker:
@@ -81,9 +84,12 @@ class StillPicker:
         self._num_observed += 1
         if not self._is_enabled or index % STRIDE:
             return
-        before_hwc = _rgb(before, target_coding(self._video, before.format.name, None))
-        after_hwc = _rgb(after, target_coding(self._video, after.format.name, self._out_color))
-        change = _luma_change(before_hwc, after_hwc)
+        size = _measured_size(before.width, before.height)
+        before_hwc = _rgb(before, target_coding(self._video, before.format.name, None), size)
+        out_coding = target_coding(self._video, after.format.name, self._out_color)
+        after_hwc = _rgb(after, out_coding, size)
+        weights = luma_matrix(BT709_MATRIX, uri="")[0].astype(np.float32)
+        change = float(np.abs((after_hwc - before_hwc) @ weights).mean())
         if self._still is None or change > self._still.change:
             self._still = Still(
                 pts=_pts(before),
@@ -97,24 +103,27 @@ class StillPicker:
         return self._still
 
 
-def _rgb(frame: av.VideoFrame, coding: Coding) -> NDArray[np.float32]:
-    """Return R'G'B' ``[H, W, 3]`` in 8-bit levels, not clipped."""
+def _measured_size(width: int, height: int) -> tuple[int, int]:
+    """Return the width and height at which pictures are compared: a whole part of the source's."""
+    step = -(-width // MAX_MEASURED_WIDTH)
+    return -(-width // step), max(height // step, 1)
+
+
+def _rgb(frame: av.VideoFrame, coding: Coding, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return R'G'B' ``[H, W, 3]`` in 8-bit levels, not clipped, ``size`` being W and H."""
     if not is_known_matrix(coding.matrix):
         # Frames in an exotic matrix can pass through unchanged; their stills come out tinted.
         coding = replace(coding, matrix=BT709_MATRIX)
+    # Planes are made small before they become floats: 4K in RGB would be 100 MB a copy.
+    shapes = coding.format.plane_shapes(*size)
+    planes = [
+        plane if plane.shape == shape else cv2.resize(plane, shape[::-1], interpolation=_AREA)
+        for plane, shape in zip(planes_of(frame), shapes, strict=True)
+    ]
     converter = Converter(coding, coding, scale=1, device=torch.device("cpu"), uri="")
-    rgb_nchw = converter.rgb(converter.load(planes_of(frame)))
+    rgb_nchw = converter.rgb(converter.load(planes))
     rgb_hwc: NDArray[np.float32] = rgb_nchw[0].permute(1, 2, 0).mul(255).numpy()
     return rgb_hwc
-
-
-def _luma_change(before_hwc: NDArray[np.float32], after_hwc: NDArray[np.float32]) -> float:
-    """Return the mean absolute difference of luma, in 8-bit levels, at the source's size."""
-    height, width = before_hwc.shape[:2]
-    if after_hwc.shape != before_hwc.shape:
-        after_hwc = cv2.resize(after_hwc, (width, height), interpolation=cv2.INTER_AREA)
-    weights = luma_matrix(BT709_MATRIX, uri="")[0]
-    return float(np.abs((after_hwc - before_hwc) @ weights).mean())
 
 
 def _jpeg(rgb_hwc: NDArray[np.float32]) -> str:
@@ -122,7 +131,7 @@ def _jpeg(rgb_hwc: NDArray[np.float32]) -> str:
     height, width = rgb_hwc.shape[:2]
     if width > MAX_WIDTH:
         size = (MAX_WIDTH, max(round(height * MAX_WIDTH / width), 1))
-        rgb_hwc = cv2.resize(rgb_hwc, size, interpolation=cv2.INTER_AREA)
+        rgb_hwc = cv2.resize(rgb_hwc, size, interpolation=_AREA)
     bgr_hwc = np.clip(rgb_hwc[..., ::-1] + 0.5, 0, 255).astype(np.uint8)
     is_written, jpeg = cv2.imencode(".jpg", bgr_hwc, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert is_written

@@ -5,10 +5,10 @@ kept sample saw all the input it depends on; picture borders stay picture border
 input pixels of the padded frame; features and outputs may be smaller or larger by a whole
 factor.
 
-Axes: n batch, t time, c channel, h height, w width; height and width come last.
+Axes: n batch, c channel, h height, w width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from vgen.models.spec import ModelSpec
+
+Windows = Sequence[Sequence[Tensor]]
+"""Windows in a batch, and in each the tensors of its frames, ``[1, C, h, w]``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +48,8 @@ def cut_axis(length: int, *, side: int, spec: ModelSpec) -> tuple[Tile, ...]:
 
 
 def run_tiled(
-    function: Callable[[Tensor], Tensor],
-    inputs: Tensor,
+    function: Callable[[Windows], Tensor],
+    inputs: Windows,
     *,
     height: int,
     width: int,
@@ -57,21 +60,19 @@ def run_tiled(
 
     Args:
         function: Local to ``spec.receptive_radius``; output one whole factor larger or smaller.
-        inputs: ``[..., h, w]`` over a frame of ``height`` x ``width`` pixels.
+        inputs: All of one size, ``[..., h, w]``, over frames of ``height`` x ``width`` pixels.
         height: Of the padded frame.
         width: Of the padded frame.
         side: Longest side kept of a tile, in frame pixels.
         spec: What the network needs.
     """
     out: Tensor | None = None
+    h, w = inputs[0][0].shape[-2:]
     for rows in cut_axis(height, side=side, spec=spec):
         for columns in cut_axis(width, side=side, spec=spec):
-            crop = inputs[
-                ...,
-                _part(rows.begin, rows.end, inputs.shape[-2], height),
-                _part(columns.begin, columns.end, inputs.shape[-1], width),
-            ]
-            made = function(crop)
+            down = _part(rows.begin, rows.end, h, height)
+            across = _part(columns.begin, columns.end, w, width)
+            made = function([[frame[..., down, across] for frame in window] for window in inputs])
             tall = made.shape[-2] * height // (rows.end - rows.begin)
             wide = made.shape[-1] * width // (columns.end - columns.begin)
             if out is None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from tests.vgen.enhance.toys import Shift, enhancer_of, small_enhancer, small_network
 from vgen.enhance.enhancer import Enhancer
-from vgen.errors import ReleaseError
+from vgen.errors import ConfigError, ReleaseError
 from vgen.models.generator import enlarge
 from vgen.models.release import bundled_releases, release_digest
 
@@ -139,6 +139,17 @@ def test_identity_is_a_release_without_a_network():
 def test_a_missing_release_is_named_with_what_there_is(release):
     with pytest.raises(ReleaseError, match=r"no release .*no.such.*identity.*restore-tiny"):
         Enhancer.load(release)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="'cuda:1' was asked for, but torch finds no CUDA device"):
+        Enhancer.load("identity", device="cuda:1")
+
+
+def test_a_restored_clip_can_be_used_in_training():
+    got = small_enhancer().restore(torch.rand(2, 3, 8, 8))
+    assert not got.is_inference()
 
 
 @pytest.mark.gpu

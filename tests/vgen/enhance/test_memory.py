@@ -18,7 +18,8 @@ class Narrow:
         self.room = room
         self.calls = []
 
-    def __call__(self, inputs_nchw):
+    def __call__(self, windows):
+        inputs_nchw = torch.cat([frame for (frame,) in windows])
         self.calls.append(tuple(inputs_nchw.shape))
         if inputs_nchw.numel() > self.room:
             raise torch.OutOfMemoryError("no room")
@@ -35,7 +36,7 @@ def memory(**changes):
 @pytest.mark.parametrize("room", [10**9, 2 * 192 * 256, 192 * 256, 15_000])
 def test_smaller_pieces_give_the_same_result(room):
     inputs = torch.rand(4, 1, 192, 256)
-    expected = Narrow(10**9)(inputs)
+    expected = Narrow(10**9)([[frame[None]] for frame in inputs])
     got = run(memory(), Narrow(room), inputs, notes=[])
     assert got.shape == expected.shape
     assert (got - expected).abs().max() <= 1e-5
@@ -67,7 +68,7 @@ def test_a_device_too_small_for_the_smallest_tile_is_an_error():
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
-    def broken(inputs_nchw):
+    def broken(windows):
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
@@ -91,4 +92,5 @@ def test_frames_too_large_for_the_bytes_allowed_are_cut_into_tiles_that_fit():
 
 def run(held, function, inputs, notes):
     start = Limits(batch=4, side=None)
-    return held.run(function, inputs, start, height=192, width=256, notes=notes)
+    windows = [[frame[None]] for frame in inputs]
+    return held.run(function, windows, start, height=192, width=256, notes=notes)

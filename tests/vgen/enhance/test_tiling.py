@@ -34,18 +34,25 @@ def test_tiles_keep_every_pixel_once_and_see_their_surroundings(strides, side, m
 @pytest.mark.parametrize("side", [24, 56])
 def test_tiles_give_what_the_whole_gives(scale, side):
     network, spec = small_network(scale)
-    height, width = 96, 136
-    frames = torch.rand(3, 3, height, width)
+    frames = torch.rand(4, 3, 96, 136)
+
+    def embed(windows):
+        return network.embed(torch.cat([frame for (frame,) in windows]))
+
+    def residual(windows):
+        return network.residual(torch.stack([torch.cat(list(frames)) for frames in windows]))
+
+    def tiled(function, inputs):
+        return run_tiled(function, inputs, height=96, width=136, side=side, spec=spec)
+
     with torch.inference_mode():
         whole = network.embed(frames)
-        tiled = run_tiled(network.embed, frames, height=height, width=width, side=side, spec=spec)
-        assert tiled.shape == whole.shape
-        assert (tiled - whole).abs().max() <= 1e-5
-        window = whole[None]
-        whole = network.residual(window)
-        tiled = run_tiled(
-            network.residual, window, height=height, width=width, side=side, spec=spec
-        )
+        got = tiled(embed, [[frame[None]] for frame in frames])
+        assert got.shape == whole.shape
+        assert (got - whole).abs().max() <= 1e-5
+        features = [frame[None] for frame in whole]
+        windows = [features[:3], features[1:]]
+        whole, got = residual(windows), tiled(residual, windows)
     assert whole.abs().max() > 0.01
-    assert tiled.shape == whole.shape == (1, 3, height * scale, width * scale)
-    assert (tiled - whole).abs().max() <= 1e-5
+    assert got.shape == whole.shape == (2, 3, 96 * scale, 136 * scale)
+    assert (got - whole).abs().max() <= 1e-5
