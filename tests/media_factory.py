@@ -199,6 +199,9 @@ class Media:
             "empty.mp4": lambda path: path.touch(),
             "paff.ts": self._paff,
             "vp8_hidden.mkv": self._vp8_hidden,
+            "damaged_paff.ts": self._damaged_paff,
+            "negative_offsets.mp4": self._negative_offsets,
+            "wide.mp4": self._wide,
         }
 
     def __getitem__(self, name: str) -> Path:
@@ -310,6 +313,26 @@ class Media:
         raw = self._folder / "paff.h264"
         raw.write_bytes(paff_stream(num_frames=12))
         run_ffmpeg("-r", "25", "-f", "h264", "-i", raw, "-c", "copy", path)
+
+    def _damaged_paff(self, path: Path) -> None:
+        """Fields are missing, so that FFmpeg shows what its buffers held before."""
+        whole = bytearray(self["paff.ts"].read_bytes())
+        for packet in range(40, len(whole) // 188 - 20, 23):
+            whole[188 * packet + 20 : 188 * packet + 100] = bytes(80)
+        path.write_bytes(whole)
+
+    def _negative_offsets(self, path: Path) -> None:
+        """PTS before DTS, as some cameras write them."""
+        self._copy(self["h264_mp4"], path, "-movflags", "+negative_cts_offsets")
+
+    def _wide(self, path: Path) -> None:
+        """A copy with a 64 bit length before the media, as in files of more than 4 GiB."""
+        whole = self["faststart_mp4"].read_bytes()
+        at = whole.index(b"mdat") - 4
+        assert whole[at - 8 : at - 4] == (8).to_bytes(4, "big")  # the spare box kept for this
+        length = len(whole) - at + 8
+        head = (1).to_bytes(4, "big") + b"mdat" + length.to_bytes(8, "big")
+        path.write_bytes(whole[: at - 8] + head + whole[at + 8 :])
 
     def _vp8_hidden(self, path: Path) -> None:
         """Reference pictures in packets of their own; two passes are needed to get any."""

@@ -93,7 +93,9 @@ def test_frames_of_files_without_good_clocks_are_those_of_the_ffmpeg_program(med
     assert steps == {round(1 / (25 * info.video.time_base))}
 
 
-@pytest.mark.parametrize("clip", SOUND_CLIPS + RESTAMPED_CLIPS + DAMAGED_CLIPS)
+@pytest.mark.parametrize(
+    "clip", SOUND_CLIPS + RESTAMPED_CLIPS + DAMAGED_CLIPS + ["damaged_paff.ts"]
+)
 def test_any_cut_reproduces_the_whole(media, clip):
     info, timeline = probed(media[clip])
     want = reference(media[clip], info, timeline)
@@ -192,6 +194,19 @@ def test_damage_fails_the_file_where_it_is_not_salvaged(media, clip):
     info, timeline = probed(media[clip])
     with pytest.raises(DecodeError, match="damaged files are not salvaged"):
         decoded(media[clip], info, whole(timeline), salvage=False)
+
+
+@pytest.mark.parametrize("clip", [*DAMAGED_CLIPS, "damaged_paff.ts"])
+def test_damage_looks_the_same_however_many_frames_the_consumer_keeps(media, clip):
+    info, timeline = probed(media[clip])
+
+    def frames():
+        return decode_span(
+            str(media[clip]), info, whole(timeline), threads=1, salvage=True, stats=DecodeStats()
+        )
+
+    kept = [frame_crc(frame) for frame in list(frames())]
+    assert kept == [frame_crc(frame) for frame in frames()]
 
 
 def test_needs_sequential_names_the_place(media):
