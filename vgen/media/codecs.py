@@ -132,9 +132,9 @@ def encoder_options(
         # Without a thread pool and with one frame thread its bytes depend on nothing else.
         params = "open-gop=0:pools=none:frame-threads=1:repeat-headers=0:log-level=error"
         if min(width, height) < 64:
-            # x265 4.2 writes outside its buffers when a picture is smaller than its 64-pixel
-            # coding unit (34x18, 40x40 at 10 bits), in its vector code only.
-            params += ":asm=0"
+            # x265 4.2's vector code for cutree writes outside its buffers when a side has fewer
+            # than four of the lookahead's blocks of 16 pixels, and the process dies.
+            params += ":cutree=0"
         return quality | {"x265-params": params}
     if encoder == "libsvtav1":
         # It ignores thread_count, hence lp=1. irefresh-type=2: closed GOPs.

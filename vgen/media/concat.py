@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import BinaryIO
 
 import av
@@ -102,7 +103,8 @@ def concatenated_packets(
     Raises:
         StorageError: a chunk is damaged, or was encoded with other settings than the first.
     """
-    delay = max(_reorder_depth(one.facts) for one in chunks)
+    run_up = _run_up(chunks, frame_pts, last_duration)
+    delay = len(run_up)
     extradata: bytes | None = None
     place = 0
     for one in chunks:
@@ -119,7 +121,7 @@ def concatenated_packets(
                 at = rank[pts] + 1
                 after = frame_pts[at] if at < len(frame_pts) else frame_pts[-1] + last_duration
                 early = place + number - delay
-                dts = frame_pts[early] if early >= 0 else frame_pts[0] + early * last_duration
+                dts = frame_pts[early] if early >= 0 else frame_pts[0] - sum(run_up[early:])
                 packet.time_base = time_base
                 packet.pts, packet.dts = pts + shift_pts, dts + shift_pts
                 packet.duration = after - pts
@@ -152,6 +154,21 @@ def _packets(
         raise StorageError(
             f"{one.name} holds other packets than the {len(promised)} it promises; {_REMEDY}"
         )
+
+
+def _run_up(
+    chunks: Sequence[ChunkSource], frame_pts: Sequence[int], last_duration: int
+) -> list[int]:
+    """Return the gaps between the DTS that lie before the first PTS, as many as frames reorder.
+
+    The steps of DTS and the last packet's duration are an mp4 track's length. It is the length of
+    what is shown if the gaps are the durations of the last frames, save the last packet's own.
+    """
+    delay = max(_reorder_depth(one.facts) for one in chunks)
+    ends = [*frame_pts[-delay - 1 :], frame_pts[-1] + last_duration]
+    durations = {start: stop - start for start, stop in pairwise(ends)}
+    del durations[chunks[-1].facts.packet_pts[-1]]
+    return list(durations.values())
 
 
 def _reorder_depth(facts: ChunkFacts) -> int:

@@ -111,7 +111,8 @@ def lay_out(output: OutputContainer, job: Job) -> tuple[VideoStream, dict[int, P
     video: VideoStream | None = None
     for stream in job.source.streams:
         if stream.index == job.info.video.index:
-            video = _add_video(output, stream, job)
+            with open_media(job.chunks[0]) as (_, media), translated(job.source_uri, EncodeError):
+                video = _add_video(output, stream, media, job)
         elif stream.index in others:
             with translated(job.source_uri, EncodeError):
                 passenger = board(
@@ -128,9 +129,10 @@ def lay_out(output: OutputContainer, job: Job) -> tuple[VideoStream, dict[int, P
     return video, passengers
 
 
-def _add_video(output: OutputContainer, stream: Stream, job: Job) -> VideoStream:
-    with open_media(job.chunks[0]) as (_, media), translated(job.source_uri, EncodeError):
-        video = output.add_stream_from_template(media, opaque=True)
+def _add_video(
+    output: OutputContainer, stream: Stream, media: VideoStream, job: Job
+) -> VideoStream:
+    video = output.add_stream_from_template(media, opaque=True)
     video.time_base = job.plan.time_base
     describe(video, stream)
     context = video.codec_context

@@ -1,0 +1,195 @@
+"""Everything besides the picture arrives as it was, or is named."""
+
+from fractions import Fraction
+
+import av
+import pytest
+from av.stream import Disposition
+
+from tests.chunked import copied, probed
+from tests.media_factory import run_ffmpeg
+from vgen.config import EncodeSettings
+from vgen.media.encoders import resolve_encoding
+from vgen.media.passthrough import fresh_metadata, resolve_container
+from vgen.media.verify import verify_output
+
+FAST = {"preset": "ultrafast", "crf": 40}
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+
+
+def verified(source, folder, **settings):
+    """A copy that has passed the gate."""
+    copy = copied(source, folder, EncodeSettings(**(FAST | settings)))
+    verify_output(copy.path, copy.info, copy.plan, copy.frame_pts, copy.result, uri="copy")
+    return copy
+
+
+def stream_digest(path, stream) -> str:
+    """MD5 over the packets of one stream, by the independent program."""
+    return run_ffmpeg("-i", path, "-map", stream, "-c", "copy", "-f", "md5", "-")
+
+
+def tracks(path):
+    with av.open(str(path)) as container:
+        return [(s.type, s.metadata.get("language"), int(s.disposition)) for s in container.streams]
+
+
+def resolved(source, **settings):
+    info, _ = probed(source)
+    plan = resolve_encoding(info, EncodeSettings(**settings), scale=1)
+    return resolve_container(str(source), info, plan)
+
+
+@pytest.fixture(scope="module")
+def subtitled(media, tmp_path_factory):
+    """An mp4 with sound, text subtitles, chapters, a title and a date."""
+    folder = tmp_path_factory.mktemp("subtitled")
+    words = folder / "words.srt"
+    words.write_text("1\n00:00:00,500 --> 00:00:01,500\nhello\n\n"
+                     "2\n00:00:02,000 --> 00:00:02,500\n<i>world</i>\n")  # fmt: skip
+    chapters = folder / "chapters.txt"
+    chapters.write_text(
+        ";FFMETADATA1\ntitle=holiday\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=one\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=3000\ntitle=two\n"
+    )
+    path = folder / "subtitled.mp4"
+    run_ffmpeg(
+        "-i", media["h264_mp4"], "-i", words, "-i", chapters, "-map", "0", "-map", "1",
+        "-map_chapters", "2", "-c", "copy", "-c:s", "mov_text", "-metadata", "title=holiday",
+        "-metadata", "creation_time=2019-03-01T10:11:12Z", "-metadata:s:a:0", "language=eng",
+        "-metadata:s:s:0", "language=deu", "-timecode", "01:02:03:04", path,
+    )  # fmt: skip
+    return path
+
+
+def test_all_streams_of_a_matroska_file_arrive(media, tmp_path):
+    source = media["multitrack.mkv"]
+    copy = verified(source, tmp_path)
+    assert copy.path.suffix == ".mkv"
+    assert tracks(copy.path) == tracks(source)
+    assert copy.plan.dropped == copy.result.dropped == ()
+    for stream in ("0:a:0", "0:a:1", "0:s:0"):
+        assert stream_digest(copy.path, stream) == stream_digest(source, stream)
+    with av.open(str(copy.path)) as made_file, av.open(str(source)) as source_file:
+        assert made_file.metadata["title"] == "tracks"
+        attachments = [c.streams.attachments[0] for c in (made_file, source_file)]
+        assert attachments[0].data == attachments[1].data
+        assert attachments[0].mimetype == "text/plain"
+        times = [[(c["start"], c["end"]) for c in f.chapters()] for f in (made_file, source_file)]
+        titles = [c["metadata"]["title"] for c in made_file.chapters()]
+    assert times[0] == times[1]
+    assert titles == ["one", "two"]
+
+
+def test_an_mp4_keeps_its_subtitles_chapters_timecode_title_and_date(subtitled, tmp_path):
+    copy = verified(subtitled, tmp_path)
+    assert copy.path.suffix == ".mp4"
+    assert copy.plan.dropped == ()
+    for stream in ("0:a:0", "0:s:0"):
+        assert stream_digest(copy.path, stream) == stream_digest(subtitled, stream)
+    with av.open(str(copy.path)) as container:
+        assert container.metadata["title"] == "holiday"
+        assert container.metadata["creation_time"].startswith("2019-03-01T10:11:12")
+        assert [c["metadata"]["title"] for c in container.chapters()] == ["one", "two"]
+        assert container.streams.video[0].metadata["timecode"] == "01:02:03:04"
+        assert [s.language for s in container.streams.subtitles] == ["deu"]
+
+
+def test_text_subtitles_of_mp4_become_those_of_matroska(subtitled, tmp_path):
+    copy = verified(subtitled, tmp_path, codec="ffv1")
+    assert copy.path.suffix == ".mkv"
+    assert copy.plan.dropped == ()
+    text = run_ffmpeg("-copyts", "-i", copy.path, "-map", "0:s:0", "-f", "srt", "-")
+    assert "00:00:00,500 --> 00:00:01,500\nhello" in text
+    assert "00:00:02,000 --> 00:00:02,500\nworld" in text
+    assert ("subtitle", "deu") in [track[:2] for track in tracks(copy.path)]
+
+
+def test_a_container_that_would_lose_streams_is_widened_and_says_so(media):
+    plan = resolved(media["multitrack.mkv"], container="mp4")
+    assert plan.container == "mkv"
+    assert plan.dropped == ()
+    (note,) = plan.notes
+    assert note == ("written as mkv: mp4 does not carry subtitle 1 (subrip, deu), attachment 1")
+
+
+def test_a_container_that_carries_all_streams_stays(media):
+    assert resolved(media["h264_mp4"], container="mov").container == "mov"
+    assert resolved(media["h264_mov"], container="mp4").container == "mp4"
+    assert resolved(media["h264_ts"], container="mp4").container == "mp4"
+
+
+def test_what_no_container_carries_is_named(tmp_path):
+    source = tmp_path / "data.ts"
+    timed = tmp_path / "timed.bin"
+    timed.write_bytes(bytes(64))
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:duration=1", "-f", "data", "-i", timed,
+               "-map", "0", "-map", "1", *X264, "-c:d", "copy", source)  # fmt: skip
+    info, _ = probed(source)
+    assert [other.type for other in info.others] == ["data"]
+    plan = resolved(source)
+    assert plan.dropped == (info.others[0].label,)
+
+
+@pytest.mark.parametrize(("codec", "container"), [("h264", "mp4"), ("h264", "mkv")])
+def test_a_cover_picture_stays_one(media, tmp_path, codec, container):
+    source = media["cover.mp4"]
+    copy = verified(source, tmp_path, codec=codec, container=container)
+    with av.open(str(copy.path)) as container_file, av.open(str(source)) as source_file:
+
+        def cover(file):
+            return next(s for s in file.streams if s.disposition & Disposition.attached_pic)
+
+        assert cover(container_file).codec_context.name == "png"
+        pictures = [
+            next(bytes(p) for p in file.demux(cover(file)))
+            for file in (container_file, source_file)
+        ]
+    assert pictures[0] == pictures[1]
+
+
+def test_a_cover_picture_moves_a_quicktime_file_to_matroska(media):
+    assert resolved(media["cover.mp4"], container="mov").container == "mkv"
+
+
+def test_telemetry_and_timecode_are_told_apart(subtitled):
+    info, _ = probed(subtitled)
+    kinds = [other.type for other in info.others]
+    assert kinds.count("data") == 2  # timecode, and the chapters' text
+    assert resolved(subtitled).dropped == ()
+
+
+def test_other_video_tracks_travel_with_their_aspect(tmp_path):
+    source = tmp_path / "two.mkv"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x48:duration=1", "-f", "lavfi", "-i",
+        "testsrc2=size=32x32:duration=1", "-map", "0", "-map", "1", *X264, "-filter:v:0",
+        "setsar=16/11", "-filter:v:1", "setsar=4/3", "-disposition:v:0", "0",
+        "-disposition:v:1", "default", source,
+    )  # fmt: skip
+    copy = verified(source, tmp_path, codec="ffv1")
+    assert copy.info.video.index == 1
+    with av.open(str(copy.path)) as container:
+        shapes = [(s.width, s.sample_aspect_ratio) for s in container.streams.video]
+    assert shapes == [(64, Fraction(16, 11)), (32, Fraction(4, 3))]
+    assert stream_digest(copy.path, "0:v:0") == stream_digest(source, "0:v:0")
+
+
+def test_entries_that_only_held_for_the_old_file_are_left_out():
+    kept = fresh_metadata({
+        "title": "t", "language": "eng", "creation_time": "2019", "timecode": "1", "ENCODER": "x",
+        "encoder": "y", "DURATION": "z", "BPS-eng": "1", "_STATISTICS_TAGS": "q",
+        "NUMBER_OF_FRAMES": "4", "major_brand": "isom", "vendor_id": "v", "com.apple.make": "m",
+    })  # fmt: skip
+    assert sorted(kept) == ["com.apple.make", "creation_time", "language", "timecode", "title"]
+
+
+def test_keys_of_phones_are_kept(media, tmp_path, tmp_path_factory):
+    source = tmp_path / "phone.mp4"
+    run_ffmpeg(
+        "-i", media["h264_mp4"], "-c", "copy", "-movflags", "use_metadata_tags", "-metadata",
+        "com.android.version=12", source,
+    )  # fmt: skip
+    with av.open(str(verified(source, tmp_path_factory.mktemp("copy")).path)) as container:
+        assert container.metadata["com.android.version"] == "12"
