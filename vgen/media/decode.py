@@ -92,6 +92,7 @@ def decode_span(
         threads=1 if from_start else threads,
         path=open_path,
         on_damage=judge.damage,
+        on_suspicion=judge.suspicion,
     )
     if from_start or info.access != "seek" or span.begin_pts is None:
         frames = reader.from_start()
@@ -155,6 +156,11 @@ class _Judge:
             self._fault("damaged data", pts)
             self.stats.num_damaged_packets += 1
 
+    def suspicion(self, pts: int | None) -> None:
+        """Leave no short cut past a packet that may be damaged: HEVC conceals without a word."""
+        if not self._is_exact:
+            self._fault("a packet that may be damaged", pts)
+
     def arrived(self, pts: int) -> None:
         """Check a frame of the span, in order, against the plan."""
         self._is_inside = self._span.owns(pts)
@@ -194,23 +200,39 @@ class _Judge:
 
 
 def _by_pts(frames: Iterator[av.VideoFrame], span: Span, judge: _Judge) -> Iterator[av.VideoFrame]:
-    """Keep the frames shown in ``[begin_pts, end_pts)``, each PTS once and none out of order."""
+    """Keep the frames shown in ``[begin_pts, end_pts)``."""
+    for frame in _in_order(frames, judge):
+        pts = frame.pts
+        assert pts is not None
+        if span.begin_pts is not None and pts < span.begin_pts:
+            continue
+        judge.note_joint(frame, pts)
+        if span.end_pts is not None and pts >= span.end_pts:
+            return
+        judge.arrived(pts)
+        yield frame
+
+
+def _in_order(frames: Iterator[av.VideoFrame], judge: _Judge) -> Iterator[av.VideoFrame]:
+    """Keep frames whose PTS rise, each a frame late: of two that fall, the one that leapt goes."""
     last_pts: int | None = None
+    waiting: av.VideoFrame | None = None
     for frame in frames:
         judge.stats.num_decoded += 1
-        if frame.pts is None or (last_pts is not None and frame.pts < last_pts):
-            judge.damage(frame.pts)
-            continue
-        if frame.pts == last_pts:
+        pts, before = frame.pts, None if waiting is None else waiting.pts
+        if pts is None or (last_pts is not None and pts < last_pts):
+            judge.damage(pts)
+        elif pts in (last_pts, before):
             continue  # two packets share a PTS: the first is shown
-        last_pts = frame.pts
-        if span.begin_pts is not None and frame.pts < span.begin_pts:
-            continue
-        judge.note_joint(frame, frame.pts)
-        if span.end_pts is not None and frame.pts >= span.end_pts:
-            return
-        judge.arrived(frame.pts)
-        yield frame
+        else:
+            if before is not None and pts < before:
+                judge.damage(before)
+            elif waiting is not None:
+                last_pts = before
+                yield waiting
+            waiting = frame
+    if waiting is not None:
+        yield waiting
 
 
 def _by_count(

@@ -43,6 +43,8 @@ class FrameReader:
     """A local copy to read instead of ``uri``."""
     on_damage: Callable[[int | None], None]
     """Called with the PTS, where known, of what failed to be read or decoded."""
+    on_suspicion: Callable[[int | None], None]
+    """Called with the PTS of a packet that the demuxer takes for damaged; it may decode well."""
     is_from_start: bool = False
     """The file was read from its first packet."""
     is_exhausted: bool = False
@@ -53,7 +55,7 @@ class FrameReader:
         self.is_from_start = True
         with self._opened() as (container, stream):
             packets = video_packets(container, stream, self.info.access, uri=self.uri)
-            yield from decoded_frames(packets, stream, self.on_damage)
+            yield from decoded_frames(self._watched(packets), stream, self.on_damage)
         self.is_exhausted = True
 
     def from_seek(self, begin_pts: int) -> Generator[av.VideoFrame, None, None]:
@@ -62,7 +64,8 @@ class FrameReader:
             entry = self._enter(container, stream, begin_pts)
             if entry is not None:
                 packets, key_pts = entry
-                frames = decoded_frames(packets, stream, partial(self._damage_from, key_pts))
+                watched = self._watched(packets)
+                frames = decoded_frames(watched, stream, partial(self._damage_from, key_pts))
                 first = next((f for f in frames if f.pts is not None and f.pts >= key_pts), None)
                 if first is not None and first.pts == key_pts and first.key_frame:
                     yield first
@@ -71,6 +74,12 @@ class FrameReader:
                     return
         log.debug("no clean entry before pts %d, reading %s from its start", begin_pts, self.uri)
         yield from self.from_start()
+
+    def _watched(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
+        for packet in packets:
+            if packet.is_corrupt:
+                self.on_suspicion(packet.pts)
+            yield packet
 
     def _damage_from(self, entry_pts: int, pts: int | None) -> None:
         # Leading pictures of the entry point lack their references by design.
