@@ -20,9 +20,9 @@ from vgen.media.layout import (
     Job,
     lay_out,
     muxer_options,
+    patch_output,
     shift_to_zero,
     shifted_chapters,
-    write_aspects,
 )
 from vgen.media.packets import AnyPacket
 from vgen.media.passthrough import MUXERS, fresh_metadata
@@ -131,7 +131,7 @@ def _assemble(job: Job, out_path: Path) -> AssembleResult:
         _mux(output, video, passengers, job, notes)
         with translated(job.source_uri, EncodeError):
             output.close()
-            write_aspects(out_path, job, passengers)
+            patch_output(out_path, job, passengers)
     video_index = job.info.video.index
     lost = [one for one in passengers.values() if one.num_refused]
     notes += [f"{one.num_refused} packets of {one.label} could not be carried" for one in lost]

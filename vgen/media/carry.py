@@ -4,13 +4,15 @@ Their bytes stay as they are; so does their time, except where a muxer could not
 """
 
 import logging
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
-from av.packet import Packet
+from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 from av.stream import Discard, Stream
 
 from vgen.errors import DecodeError
@@ -18,6 +20,8 @@ from vgen.media.facts import OtherStream, VideoInfo
 from vgen.media.packets import AnyPacket, read_packets, repaired_packets
 from vgen.media.passthrough import IMAGES, Carriage, add_copy, carriage, describe
 from vgen.media.source import open_source
+
+_RUN_UP_S = Fraction(1, 10)  # AAC needs one packet of 23 ms, Opus 80 ms
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,10 @@ class Passenger:
     num_refused: int = 0
     first_pts_s: Fraction | None = None
     """Earliest PTS of its packets, in seconds of the output."""
+    hides_delay: bool = False
+    """True where an edit list hides the start of sound, and the output's muxer would not."""
+    delay_s: Fraction = Fraction(0)
+    """How long the sound is that is not to be heard; its packets are written late by it."""
     last_dts: int | None = None
 
     @property
@@ -74,7 +82,16 @@ def board(
     else:
         name, mime = IMAGES[codec or ""]
         output.add_attachment(name, mime, _cover_bytes(source_uri, other.index, open_path))
-    return Passenger(label=other.label, type=other.type, codec=codec, carriage=way, target=target)
+    # Of Opus the demuxer tells the muxer itself.
+    is_edited = other.type == "audio" and codec != "opus" and source.format.name[:4] == "mov,"
+    return Passenger(
+        label=other.label,
+        type=other.type,
+        codec=codec,
+        carriage=way,
+        target=target,
+        hides_delay=is_edited and container == "mkv",
+    )
 
 
 def _cover_bytes(source_uri: str, index: int, open_path: str | None) -> bytes:
@@ -117,7 +134,7 @@ def carried_packets(
         for packet in packets:
             passenger = passengers.get(packet.stream_index)
             if passenger is not None and _readied(packet, passenger, shift_s):
-                _trim(packet, info, shift_s)
+                _trim(packet, passenger, info, shift_s)
                 ready = _plain_text(packet) if passenger.carriage == "text" else packet
                 ready.stream = passenger.target  # type: ignore[assignment]
                 stamp = packet.pts if packet.dts is None else packet.dts
@@ -137,6 +154,12 @@ def _readied(packet: AnyPacket, passenger: Passenger, shift_s: Fraction) -> bool
         passenger.num_refused += 1
         return False
     shift = round(shift_s / packet.time_base)
+    if passenger.hides_delay:
+        if _is_far_before(packet, shift):
+            return False
+        if passenger.last_dts is None and packet.pts is not None:
+            passenger.delay_s = max(Fraction(0), -(packet.pts + shift) * packet.time_base)
+        shift += round(passenger.delay_s / packet.time_base)
     packet.pts = (packet.dts if packet.pts is None else packet.pts) + shift  # type: ignore[operator]
     if packet.dts is not None:
         packet.dts += shift
@@ -150,14 +173,34 @@ def _readied(packet: AnyPacket, passenger: Passenger, shift_s: Fraction) -> bool
     return True
 
 
-def _trim(packet: AnyPacket, info: VideoInfo, shift_s: Fraction) -> None:
+def _is_far_before(packet: AnyPacket, shift: int) -> bool:
+    """Whether a packet lies so long before the start that no decoder needs it as a run-up."""
+    if packet.pts is None or not packet.is_discard:
+        return False
+    return (packet.pts + shift + (packet.duration or 0)) * packet.time_base < -_RUN_UP_S
+
+
+def _trim(packet: AnyPacket, passenger: Passenger, info: VideoInfo, shift_s: Fraction) -> None:
     """End a stream's last packet where its edit list did, as no packet says so."""
     stream = packet.stream
-    if info.container not in ("mp4", "mov") or stream.duration is None or packet.pts is None:
+    # The header of a fragmented file knows no length; such files are read from a local copy.
+    has_edit_list = info.container in ("mp4", "mov") and not info.needs_local_copy
+    if not has_edit_list or stream.duration is None or packet.pts is None:
         return
-    end = (stream.start_time or 0) + stream.duration + round(shift_s / packet.time_base)
-    if packet.pts < end < packet.pts + (packet.duration or 0):
-        packet.duration = end - packet.pts
+    late_s = shift_s + passenger.delay_s
+    end = (stream.start_time or 0) + stream.duration + round(late_s / packet.time_base)
+    stop = packet.pts + (packet.duration or 0)
+    if not packet.pts < end <= stop:
+        return
+    packet.duration = end - packet.pts
+    if passenger.hides_delay and isinstance(stream, AudioStream):
+        # A Matroska block has no length; the samples behind its end are named beside it.
+        surplus = stream.codec_context.frame_size - packet.duration
+        if surplus > 0 and packet.time_base == Fraction(1, stream.sample_rate):
+            kind = packet_sidedata_type_from_literal("skip_samples")
+            skip = PacketSideData(kind, 10)  # type: ignore[call-arg] # missing in the stubs
+            skip.update(struct.pack("<IIBB", 0, surplus, 0, 0))
+            packet.set_sidedata(skip)
 
 
 def _plain_text(packet: AnyPacket) -> AnyPacket:
@@ -178,7 +221,7 @@ def mux_carried(output: OutputContainer, packet: AnyPacket, passenger: Passenger
     if packet.size == 0:
         return
     assert packet.pts is not None
-    pts_s = packet.pts * packet.time_base  # before the muxer rounds it
+    pts_s = packet.pts * packet.time_base - passenger.delay_s  # before the muxer rounds it
     try:
         output.mux(packet)
     except (FFmpegError, ValueError) as error:

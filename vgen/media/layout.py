@@ -16,7 +16,7 @@ from vgen.media.carry import Passenger, board
 from vgen.media.codecs import codec_of
 from vgen.media.concat import ChunkSource, open_media
 from vgen.media.facts import EncodePlan, VideoInfo
-from vgen.media.matroska import write_pixel_aspects
+from vgen.media.matroska import TrackPatch, patch_tracks
 from vgen.media.passthrough import describe
 from vgen.media.source import translated
 
@@ -155,18 +155,20 @@ def _add_video(
     return video
 
 
-def write_aspects(out_path: Path, job: Job, passengers: dict[int, Passenger]) -> None:
-    """Write the pixel aspects that the finished file lacks."""
+def patch_output(out_path: Path, job: Job, passengers: dict[int, Passenger]) -> None:
+    """Write into the finished file what the muxer could not be told."""
     if job.plan.container != "mkv":
         return
     indices = {index for index, one in passengers.items() if one.is_track}
-    aspects: dict[int, Fraction] = {}
+    patches: dict[int, TrackPatch] = {}
     for track, index in enumerate(sorted(indices | {job.info.video.index})):
         stream = job.source.streams[index]
         aspect = stream.sample_aspect_ratio if isinstance(stream, VideoStream) else None
         if index == job.info.video.index:
             aspect = job.plan.sample_aspect_ratio
-        if aspect not in (None, 0, 1):
-            aspects[track] = aspect
-    if aspects:
-        write_pixel_aspects(out_path, aspects)
+        if aspect and aspect != 1:
+            patches[track] = TrackPatch(pixel_aspect=aspect)
+        elif index in indices and passengers[index].delay_s:
+            patches[track] = TrackPatch(codec_delay_s=passengers[index].delay_s)
+    if patches:
+        patch_tracks(out_path, patches)

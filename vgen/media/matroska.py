@@ -1,19 +1,22 @@
-"""Write the pixel aspect of tracks into a finished Matroska file, in place.
+"""Write into a finished Matroska file what PyAV has no way to tell FFmpeg's muxer, in place.
 
-FFmpeg's muxer takes it from a field that PyAV cannot set, and writes "unknown" instead. Players
-then believe the codec, where that says anything: AV1, ProRes and FFV1 do not.
+That is the pixel aspect of pictures, where the muxer writes "unknown" and players then believe the
+codec (AV1, ProRes and FFV1 say nothing); and the delay of sound, the samples at its start that
+a decoder needs and nobody is to hear, which mp4 keeps in an edit list.
 
-Matroska is EBML (RFC 8794): elements of an id, a size and a payload. The ``Tracks`` element is
-taken apart and written again with the aspect, without checksum and padding, and padded to its
-old length, so that nothing behind it moves.
+Matroska is EBML (RFC 8794, RFC 9559): elements of an id, a size and a payload. The ``Tracks``
+element is taken apart and written again, without checksum and padding, and padded to its old
+length, so that nothing behind it moves.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 _SEGMENT, _TRACKS, _TRACK, _VIDEO = b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae", b"\xe0"
+_TRACK_UID, _CODEC_DELAY = b"\x73\xc5", b"\x56\xaa"
 _WIDTH, _HEIGHT = b"\xb0", b"\xba"
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = b"\x54\xb0", b"\x54\xba", b"\x54\xb2"
 _CHECKSUM, _VOID = b"\xbf", b"\xec"
@@ -23,12 +26,22 @@ _MAX_HEAD_BYTES = 1 << 22
 _Element = tuple[bytes, bytes]
 
 
-def write_pixel_aspects(path: Path, aspects: Mapping[int, Fraction]) -> None:
-    """Set the pixel aspect of video tracks of a file that FFmpeg's muxer wrote.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackPatch:
+    """What is to be written into one track."""
+
+    pixel_aspect: Fraction | None = None
+    """Width over height of a pixel, of a video track."""
+    codec_delay_s: Fraction | None = None
+    """Seconds by which the stamps of its blocks are late; as long as what is not to be heard."""
+
+
+def patch_tracks(path: Path, patches: Mapping[int, TrackPatch]) -> None:
+    """Change tracks of a file that FFmpeg's muxer wrote; its length stays the same.
 
     Args:
         path: The finished file.
-        aspects: Width over height of a pixel, by the track's place in the file.
+        patches: What to write, by the track's place in the file.
 
     Raises:
         ValueError: the file is laid out in another way than FFmpeg does it.
@@ -37,9 +50,9 @@ def write_pixel_aspects(path: Path, aspects: Mapping[int, Fraction]) -> None:
         offset, old = _find_tracks(file)
         tracks = list(_elements(old))
         places = [at for at, (kind, _) in enumerate(tracks) if kind == _TRACK]
-        for track, aspect in aspects.items():
+        for track, patch in patches.items():
             at = places[track]
-            tracks[at] = (_TRACK, _with_aspect(tracks[at][1], aspect))
+            tracks[at] = (_TRACK, _patched(tracks[at][1], patch))
         new = _packed(tracks)
         file.seek(offset)
         file.write(new + _padding(len(old) - len(new)))
@@ -57,18 +70,30 @@ def _find_tracks(file: BinaryIO) -> tuple[int, bytes]:
     raise ValueError("no tracks at the head of the file")
 
 
-def _with_aspect(track: bytes, aspect: Fraction) -> bytes:
+def _patched(track: bytes, patch: TrackPatch) -> bytes:
     children = []
     for kind, payload in _elements(track):
-        if kind != _VIDEO:
+        if kind == _TRACK_UID:
+            children.append((kind, payload.lstrip(b"\0")))  # makes room
+        elif kind == _VIDEO and patch.pixel_aspect is not None:
+            children.append((kind, _with_aspect(payload, patch.pixel_aspect)))
+        elif kind != _CODEC_DELAY or patch.codec_delay_s is None:
             children.append((kind, payload))
-            continue
-        video = dict(_elements(payload))
-        width, height = (int.from_bytes(video[kind], "big") for kind in (_WIDTH, _HEIGHT))
-        for kind_shown, number in _display(width, height, aspect):
-            video[kind_shown] = number.to_bytes(max(1, (number.bit_length() + 7) // 8), "big")
-        children.append((kind, _packed(video.items())))
+    if patch.codec_delay_s is not None:
+        children.append((_CODEC_DELAY, _number(round(patch.codec_delay_s * 10**9))))
     return _packed(children)
+
+
+def _with_aspect(payload: bytes, aspect: Fraction) -> bytes:
+    video = dict(_elements(payload))
+    width, height = (int.from_bytes(video[kind], "big") for kind in (_WIDTH, _HEIGHT))
+    for kind, number in _display(width, height, aspect):
+        video[kind] = _number(number)
+    return _packed(video.items())
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
 
 
 def _display(width: int, height: int, aspect: Fraction) -> list[tuple[bytes, int]]:
@@ -124,7 +149,7 @@ def _padding(num_bytes: int) -> bytes:
     if num_bytes == 0:
         return b""
     if num_bytes < 2:
-        raise ValueError(f"no room for the pixel aspect: {num_bytes} bytes are left")
+        raise ValueError(f"no room in the tracks: {num_bytes} bytes are left")
     width = 1 if num_bytes < 128 else 8
     size = num_bytes - 1 - width
     return _VOID + (size | 1 << 7 * width).to_bytes(width, "big") + bytes(size)

@@ -17,7 +17,7 @@ from vgen.media import chunk
 from vgen.media.assemble import assemble_video
 from vgen.media.concat import ChunkSource, checked_pts, concatenated_packets
 from vgen.media.encoders import resolve_encoding
-from vgen.media.matroska import write_pixel_aspects
+from vgen.media.matroska import TrackPatch, patch_tracks
 from vgen.media.verify import verify_output
 from vgen.records import ChunkFacts
 
@@ -128,10 +128,15 @@ def test_sound_and_picture_start_where_they_did_in_matroska(clip, media, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "clip", ["h264_mp4", "late_start_mp4", "edit_list.mp4", "h264_mov", "h264_mkv"]
-)
-def test_sound_is_the_same_to_the_byte_and_decodes_to_the_same_samples(clip, media, tmp_path):
-    copy = checked(media[clip], tmp_path, "h264")
+    ("clip", "codec"),
+    [("h264_mp4", "h264"), ("late_start_mp4", "h264"), ("edit_list.mp4", "h264"),
+     ("h264_mov", "h264"), ("h264_mkv", "h264"), ("h264_mp4", "ffv1"), ("ntsc_mp4", "ffv1"),
+     ("h264_mov", "ffv1"), ("multitrack.mkv", "ffv1")],
+)  # fmt: skip
+def test_sound_is_the_same_to_the_byte_and_decodes_to_the_same_samples(
+    clip, codec, media, tmp_path
+):
+    copy = checked(media[clip], tmp_path, codec)
     for arguments in (("-c", "copy"), ()):
         sounds = [
             run_ffmpeg("-i", path, "-map", "0:a", *arguments, "-f", "md5", "-")
@@ -331,7 +336,7 @@ def test_pixel_aspects_are_written_without_moving_anything(media, tmp_path):
     whole = media["ffv1_mkv"].read_bytes()
     for aspect in (Fraction(4, 3), Fraction(3, 4), Fraction(10, 11), Fraction(255, 254)):
         path.write_bytes(whole)
-        write_pixel_aspects(path, {0: aspect})
+        patch_tracks(path, {0: TrackPatch(pixel_aspect=aspect)})
         assert len(path.read_bytes()) == len(whole)
         with av.open(str(path)) as container:
             found = container.streams.video[0].sample_aspect_ratio
@@ -346,4 +351,4 @@ def test_a_file_that_is_no_matroska_is_refused(media, tmp_path):
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"not laid out as|no tracks at the head"):
-            write_pixel_aspects(path, {0: Fraction(2)})
+            patch_tracks(path, {0: TrackPatch(pixel_aspect=Fraction(2))})
