@@ -2,7 +2,8 @@
 
 The measure is the sequential decode: the whole file, first packet to last, one thread. A seek
 (``vgen.media.reader``) and several threads reproduce it for sound files only. Damage voids the
-equality, so a damaged span is decoded again from the start with one thread.
+equality, so a damaged span is decoded again from the start with one thread. What no decoder
+reports stays unseen: there the checksums at the borders of spans are the last resort.
 """
 
 import zlib
@@ -19,6 +20,9 @@ from vgen.media.facts import VideoInfo
 from vgen.media.pixels import frame_from_planes, planes_of, to_planar
 from vgen.media.reader import FrameReader
 from vgen.records import Span
+
+# Their decoders conceal damage without a word, and with several threads not always alike.
+_SILENT_CODECS = ("vp8", "ffv1")
 
 
 class NeedsSequential(DecodeError):  # noqa: N818 - named for its remedy
@@ -73,7 +77,7 @@ def decode_span(
         uri: The source.
         info: As probed.
         span: The frames to decode, context included.
-        threads: Decoder threads; no effect on the frames.
+        threads: Decoder threads at most; no effect on the frames.
         salvage: Count damage in ``stats`` and go on, instead of failing.
         stats: Filled as frames are consumed; give each call a new one.
         open_path: A local copy to read instead of ``uri``.
@@ -84,12 +88,13 @@ def decode_span(
         DecodeError: the source is damaged and ``salvage`` is off; or its picture size or pixel
             format changes; or it cannot be opened any more as a ``ProbeError``.
     """
+    threads = 1 if from_start or info.video.codec in _SILENT_CODECS else threads
     is_exact = from_start or (threads == 1 and (span.begin_pts is None or info.access != "seek"))
     judge = _Judge(uri, info, span, stats, is_exact=is_exact, salvage=salvage)
     reader = FrameReader(
         uri=uri,
         info=info,
-        threads=1 if from_start else threads,
+        threads=threads,
         path=open_path,
         on_damage=judge.damage,
         on_suspicion=judge.suspicion,

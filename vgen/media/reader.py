@@ -61,7 +61,9 @@ class FrameReader:
     def from_seek(self, begin_pts: int) -> Generator[av.VideoFrame, None, None]:
         """Yield frames from a clean entry at or before ``begin_pts``, else from the start."""
         with self._opened() as (container, stream):
-            entry = self._enter(container, stream, begin_pts)
+            # FFV1 patches a damaged slice with the frame before, so that one has to be decoded.
+            is_patched = self.info.video.codec == "ffv1"
+            entry = self._enter(container, stream, begin_pts - is_patched)
             if entry is not None:
                 packets, key_pts = entry
                 watched = self._watched(packets)
