@@ -45,6 +45,8 @@ class Passenger:
     """True where an edit list hides the start of sound, and the output's muxer would not."""
     delay_s: Fraction = Fraction(0)
     """How long the sound is that is not to be heard; its packets are written late by it."""
+    least_step: int = 1
+    """By how much the muxer wants DTS to increase, in ticks."""
     last_dts: int | None = None
 
     @property
@@ -91,6 +93,7 @@ def board(
         carriage=way,
         target=target,
         hides_delay=is_edited and container == "mkv",
+        least_step=0 if container == "mkv" or other.type in ("subtitle", "data") else 1,
     )
 
 
@@ -166,8 +169,8 @@ def _readied(packet: AnyPacket, passenger: Passenger, shift_s: Fraction) -> bool
     elif passenger.type != "video":  # of reordered pictures the muxer finds the DTS itself
         packet.dts = packet.pts
     if passenger.last_dts is not None and packet.dts is not None:
-        # Muxers refuse DTS that do not increase; players of the source skipped over them.
-        packet.dts = max(packet.dts, passenger.last_dts + 1)
+        # Muxers refuse DTS that step back; players of the source skipped over them.
+        packet.dts = max(packet.dts, passenger.last_dts + passenger.least_step)
         packet.pts = max(packet.pts, packet.dts)
     passenger.last_dts = packet.dts if packet.dts is not None else passenger.last_dts
     return True

@@ -7,6 +7,7 @@ JSON, its length in 8 bytes (little-endian), and 8 bytes of magic. Readers trust
 import hashlib
 import io
 import os
+import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,24 +69,42 @@ def media_reader(file: BinaryIO, *, name: str = "chunk") -> BinaryIO:
     return io.BufferedReader(_Window(file, size_bytes), _BLOCK_BYTES)
 
 
-def check_media(file: BinaryIO, *, name: str = "chunk") -> None:
-    """Read the media part once and compare its digest with the footer's.
+def checked_media(file: BinaryIO, *, name: str = "chunk") -> BinaryIO:
+    """Return the media part as ``media_reader`` does, once its digest is seen to be right.
+
+    The object is read once. One that is not a file of this machine is copied to a temporary
+    file on the way, so that it is not fetched again. Closing what is returned closes ``file``.
 
     Raises:
         StorageError: the object was damaged after it was written, or as ``read_facts``.
     """
     footer = _read_footer(file, name)
+    copy = None if _is_local(file) else tempfile.TemporaryFile()  # noqa: SIM115 - is returned
     file.seek(0)
     digest = hashlib.sha256()
     left = footer.media_size_bytes
-    while left > 0:
-        block = file.read(min(left, _BLOCK_BYTES))
-        if not block:
-            break
+    while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):
         digest.update(block)
         left -= len(block)
+        if copy is not None:
+            copy.write(block)
     if digest.hexdigest() != footer.media_sha256:
+        if copy is not None:
+            copy.close()
         raise StorageError(f"{name} was damaged after it was written; delete it and run again")
+    if copy is None:
+        return io.BufferedReader(_Window(file, footer.media_size_bytes), _BLOCK_BYTES)
+    file.close()
+    copy.seek(0)
+    return copy
+
+
+def _is_local(file: BinaryIO) -> bool:
+    try:
+        file.fileno()
+    except OSError:
+        return False
+    return True
 
 
 def _read_footer(file: BinaryIO, name: str) -> _Footer:

@@ -71,9 +71,9 @@ def open_media(one: ChunkSource) -> Iterator[tuple[InputContainer, VideoStream]]
     """
     with ExitStack() as stack:
         file = stack.enter_context(one.open())
-        chunk.check_media(file, name=one.name)
+        media = stack.enter_context(chunk.checked_media(file, name=one.name))
         try:
-            container = av.open(chunk.media_reader(file, name=one.name), "r")
+            container = av.open(media, "r")
             stack.enter_context(container)
             stream = container.streams.video[0]
         except (FFmpegError, IndexError) as error:

@@ -110,7 +110,7 @@ def resolve_encoding(
         color=color,
         field_order=field_order,  # type: ignore[arg-type]
         hdr10=video.hdr10 if carries_hdr10(encoder) else None,
-        display_matrix=video.display_matrix,
+        display_matrix=_scaled(video.display_matrix, scale),
         chunk_format=codec.chunk_format,  # type: ignore[arg-type]
         container=container,  # type: ignore[arg-type]
         dropped=tuple(dropped),
@@ -213,6 +213,15 @@ def _codec_container(
     if wanted in codec.containers:
         return wanted, ()
     return "mkv", (f"written as mkv: {wanted} does not carry {codec.name}",)
+
+
+def _scaled(matrix: tuple[int, ...] | None, scale: int) -> tuple[int, ...] | None:
+    """Return a display matrix whose translation fits a picture ``scale`` times as large."""
+    if matrix is None:
+        return None
+    moved = tuple(offset * scale for offset in matrix[6:8])
+    fits = all(abs(offset) < 1 << 31 for offset in moved)
+    return (*matrix[:6], *(moved if fits else (0, 0)), matrix[8])
 
 
 def _rate(average_rate: Fraction, encoder: str) -> Fraction:

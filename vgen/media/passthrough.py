@@ -50,24 +50,36 @@ def resolve_container(
     if not info.others:
         return plan
     with open_source(source_uri, open_path=open_path) as source:
-        wanted = _lost(source, info, plan.container)
-        widened = _lost(source, info, "mkv")
-    container, lost, notes = plan.container, wanted, plan.notes
-    if plan.container != "mkv" and len(widened) < len(wanted):
-        saved = [label for label in wanted if label not in widened]
-        notes = (*notes, f"written as mkv: {plan.container} does not carry {', '.join(saved)}")
-        container, lost = "mkv", widened
-    assert container in codec_of(plan.encoder).containers
-    update = {"container": container, "notes": notes, "dropped": (*plan.dropped, *lost)}
-    return plan.model_copy(update=update)
-
-
-def _lost(source: InputContainer, info: VideoInfo, container: str) -> list[str]:
-    return [
-        other.label
-        for other in info.others
-        if carriage(source, source.streams[other.index], other, container) is None
+        wanted = _carriages(source, info, plan.container)
+        widened = _carriages(source, info, "mkv")
+    container, ways, notes = plan.container, wanted, list(plan.notes)
+    if plan.container != "mkv" and len(_lost(widened)) < len(_lost(wanted)):
+        saved = [label for label in _lost(wanted) if label not in _lost(widened)]
+        notes.append(f"written as mkv: {plan.container} does not carry {', '.join(saved)}")
+        container, ways = "mkv", widened
+    notes += [
+        f"{label} is written as subrip, without styles"
+        for label, way in ways.items()
+        if way == "text"
     ]
+    assert container in codec_of(plan.encoder).containers
+    dropped = (*plan.dropped, *_lost(ways))
+    return plan.model_copy(
+        update={"container": container, "notes": tuple(notes), "dropped": dropped}
+    )
+
+
+def _carriages(
+    source: InputContainer, info: VideoInfo, container: str
+) -> dict[str, Carriage | None]:
+    return {
+        other.label: carriage(source, source.streams[other.index], other, container)
+        for other in info.others
+    }
+
+
+def _lost(carriages: Mapping[str, Carriage | None]) -> list[str]:
+    return [label for label, way in carriages.items() if way is None]
 
 
 def carriage(

@@ -41,7 +41,6 @@ def with_footer(text: bytes, media: bytes = b"") -> io.BytesIO:
 
 def test_facts_come_back_as_they_were_sealed(sealed):
     assert chunk.read_facts(io.BytesIO(sealed)) == FACTS
-    chunk.check_media(io.BytesIO(sealed))
 
 
 def test_facts_are_read_from_the_end_alone(sealed):
@@ -69,6 +68,36 @@ def test_the_media_reader_shows_the_media_and_nothing_else(sealed):
         assert media.seek(len(MEDIA) + 50) == len(MEDIA) + 50
         assert media.read(1) == b""
     assert file.closed
+
+
+def test_a_distant_object_is_fetched_once(sealed):
+    class Distant(io.BytesIO):
+        num_bytes = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            block = super().read(size)
+            Distant.num_bytes += len(block)
+            return block
+
+    file = Distant(sealed)
+    with chunk.checked_media(file) as media:
+        assert media.read() == MEDIA
+        media.seek(7)
+        assert media.read(5) == MEDIA[7:12]
+    assert file.closed
+    assert Distant.num_bytes == len(sealed)
+
+
+def test_a_local_file_is_checked_and_read_in_place(sealed, tmp_path):
+    path = tmp_path / "chunk"
+    path.write_bytes(sealed)
+    with chunk.checked_media(path.open("rb")) as media:
+        assert media.read() == MEDIA
+    damaged = bytearray(sealed)
+    damaged[0] ^= 1
+    path.write_bytes(damaged)
+    with path.open("rb") as file, pytest.raises(StorageError, match="chunk was damaged after"):
+        chunk.checked_media(file)
 
 
 def test_a_sealed_chunk_plays(tmp_path):
@@ -99,7 +128,7 @@ def test_a_flipped_bit_of_the_media_is_found(sealed, place, bit):
     damaged = bytearray(sealed)
     damaged[place] ^= 1 << bit
     with pytest.raises(StorageError, match="chunk 7 was damaged after it was written"):
-        chunk.check_media(io.BytesIO(damaged), name="chunk 7")
+        chunk.checked_media(io.BytesIO(damaged), name="chunk 7")
 
 
 @given(blob=st.binary(max_size=64), length=st.integers(0, 2**64 - 1))

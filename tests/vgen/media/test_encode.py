@@ -240,6 +240,17 @@ def test_odd_rates_are_bounded_for_the_encoders_only():
     )
 
 
+def test_the_display_matrix_grows_with_the_picture():
+    one = 1 << 16
+    matrix = (0, one, 0, -one, 0, 0, 1080 * one, 0, 1 << 30)
+    info = video_info(display_matrix=matrix)
+    assert resolve_encoding(info, EncodeSettings(), scale=1).display_matrix == matrix
+    larger = resolve_encoding(info, EncodeSettings(), scale=2).display_matrix
+    assert larger == (0, one, 0, -one, 0, 0, 2160 * one, 0, 1 << 30)
+    assert resolve_encoding(info, EncodeSettings(), scale=40).display_matrix[6] == 0
+    assert planned("h264").display_matrix is None
+
+
 def test_every_encoder_of_the_table_is_in_this_build():
     for codec in CODECS:
         check_encoder(EncodeSettings(codec=codec))

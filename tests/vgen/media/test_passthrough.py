@@ -100,6 +100,7 @@ def test_text_subtitles_of_mp4_become_those_of_matroska(subtitled, tmp_path):
     copy = verified(subtitled, tmp_path, codec="ffv1")
     assert copy.path.suffix == ".mkv"
     assert copy.plan.dropped == ()
+    assert "subtitle 1 (mov_text, deu) is written as subrip, without styles" in copy.plan.notes
     text = run_ffmpeg("-copyts", "-i", copy.path, "-map", "0:s:0", "-f", "srt", "-")
     assert "00:00:00,500 --> 00:00:01,500\nhello" in text
     assert "00:00:02,000 --> 00:00:02,500\nworld" in text
@@ -151,6 +152,19 @@ def test_a_cover_picture_stays_one(media, tmp_path, codec, container):
 
 def test_a_cover_picture_moves_a_quicktime_file_to_matroska(media):
     assert resolved(media["cover.mp4"], container="mov").container == "mkv"
+
+
+def test_subtitles_of_the_same_time_stay_so(media, tmp_path):
+    words = tmp_path / "words.srt"
+    words.write_text(
+        "".join(f"{n}\n00:00:00,500 --> 00:00:01,500\nline {n}\n\n" for n in range(1, 30))
+    )
+    source = tmp_path / "many.mkv"
+    run_ffmpeg("-i", media["h264_mkv"], "-i", words, "-map", "0", "-map", "1", "-c", "copy", source)
+    copy = verified(source, tmp_path)
+    assert copy.result.carried[-1].num_packets == 29
+    text = run_ffmpeg("-copyts", "-i", copy.path, "-map", "0:s", "-f", "srt", "-")
+    assert text.count("00:00:00,500 --> 00:00:01,500") == 29
 
 
 def test_telemetry_and_timecode_are_told_apart(subtitled):
