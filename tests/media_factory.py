@@ -200,6 +200,8 @@ class Media:
             "paff.ts": self._paff,
             "vp8_hidden.mkv": self._vp8_hidden,
             "damaged_paff.ts": self._damaged_paff,
+            "damaged_ffv1.mkv": self._damaged_ffv1,
+            "stray.mkv": self._stray,
             "negative_offsets.mp4": self._negative_offsets,
             "wide.mp4": self._wide,
         }
@@ -320,6 +322,17 @@ class Media:
         for packet in range(40, len(whole) // 188 - 20, 23):
             whole[188 * packet + 20 : 188 * packet + 100] = bytes(80)
         path.write_bytes(whole)
+
+    def _damaged_ffv1(self, path: Path) -> None:
+        """Single bytes changed, which only the checksum of a slice can tell."""
+        whole = bytearray(self["ffv1_mkv"].read_bytes())
+        for at in range(len(whole) // 5, len(whole) * 4 // 5, len(whole) // 9):
+            whole[at] ^= 0x55
+        path.write_bytes(whole)
+
+    def _stray(self, path: Path) -> None:
+        """One frame says that it is shown a minute and a half later than it is."""
+        self._copy(self["ffv1_mkv"], path, "-bsf:v", r"setts=pts=if(eq(N\,30)\,PTS+90000\,PTS)")
 
     def _negative_offsets(self, path: Path) -> None:
         """PTS before DTS, as some cameras write them."""

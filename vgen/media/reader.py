@@ -24,6 +24,7 @@ from vgen.errors import DecodeError
 from vgen.media.facts import VideoInfo
 from vgen.media.packets import AnyPacket, read_packets, video_packets
 from vgen.media.source import FOREIGN_ERRORS, open_source, translated
+from vgen.media.streams import read_only
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class FrameReader:
             )
             if stream is None:
                 raise DecodeError(f"stream {self.info.video.index} is gone", uri=self.uri)
+            read_only(container, stream)
             stream.thread_count = self.threads
             stream.thread_type = "AUTO"
             size = self.info.video.width * self.info.video.height

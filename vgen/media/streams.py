@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from vgen.errors import ProbeError
@@ -40,6 +40,16 @@ def main_video(container: InputContainer, uri: str) -> VideoStream:
     if not has_decoder(main):
         raise ProbeError("no decoder for the codec of its video stream", uri=uri)
     return main
+
+
+def read_only(container: InputContainer, main: VideoStream) -> None:
+    """Have the demuxer skip all streams but ``main``, unread where the container allows it.
+
+    Damage in the sound of an mp4 would otherwise end the reading of its picture too.
+    """
+    for stream in container.streams:
+        if stream.index != main.index:
+            stream.discard = Discard.all
 
 
 def _importance(stream: VideoStream) -> tuple[bool, bool, int]:

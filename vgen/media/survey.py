@@ -24,7 +24,7 @@ from vgen.media.reader import decoded_frames
 from vgen.media.sample_table import stamps_from_table
 from vgen.media.source import open_bytes, open_source, translated
 from vgen.media.stamps import Stamp, judge_access, noted, plan_timeline
-from vgen.media.streams import main_video
+from vgen.media.streams import main_video, read_only
 from vgen.media.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Reading:
     ) -> None:
         self.is_torn = False
         self.stamps: list[Stamp] = []
+        read_only(container, stream)
         self._source = video_packets(container, stream, access, uri=uri)
         self.packets = noted(self._readable(), stream.codec.canonical_name, self.stamps)
 
@@ -131,6 +132,7 @@ def _count_by_decoding(source: Source, access: Access) -> list[Stamp]:
     """Decode the whole stream; slow, and right whatever the packets look like."""
     with open_source(source.uri, open_path=source.path) as container:
         stream = main_video(container, source.uri)
+        read_only(container, stream)
         packets = video_packets(container, stream, access, uri=source.uri)
         frames = decoded_frames(packets, stream, lambda _pts: None)
         return [Stamp(frame.pts, None, 0, frame.key_frame) for frame in frames]

@@ -32,6 +32,8 @@ SOUND_CLIPS = [
 # Their timestamps are vgen's own, so only the pictures can be compared with the program's.
 RESTAMPED_CLIPS = ["h264_raw", "h264_avi", "mpeg2_raw", "joined.ts", "jumped.ts"]
 DAMAGED_CLIPS = ["damaged.mp4", "damaged.ts"]
+# Damage that depends on the decoder's state, or of which it says nothing.
+SILENT_CLIPS = ["damaged_paff.ts", "damaged_ffv1.mkv", "stray.mkv"]
 
 
 @dataclass
@@ -93,9 +95,7 @@ def test_frames_of_files_without_good_clocks_are_those_of_the_ffmpeg_program(med
     assert steps == {round(1 / (25 * info.video.time_base))}
 
 
-@pytest.mark.parametrize(
-    "clip", SOUND_CLIPS + RESTAMPED_CLIPS + DAMAGED_CLIPS + ["damaged_paff.ts"]
-)
+@pytest.mark.parametrize("clip", SOUND_CLIPS + RESTAMPED_CLIPS + DAMAGED_CLIPS + SILENT_CLIPS)
 def test_any_cut_reproduces_the_whole(media, clip):
     info, timeline = probed(media[clip])
     want = reference(media[clip], info, timeline)
@@ -196,7 +196,7 @@ def test_damage_fails_the_file_where_it_is_not_salvaged(media, clip):
         decoded(media[clip], info, whole(timeline), salvage=False)
 
 
-@pytest.mark.parametrize("clip", [*DAMAGED_CLIPS, "damaged_paff.ts"])
+@pytest.mark.parametrize("clip", [*DAMAGED_CLIPS, *SILENT_CLIPS])
 def test_damage_looks_the_same_however_many_frames_the_consumer_keeps(media, clip):
     info, timeline = probed(media[clip])
 
@@ -207,6 +207,14 @@ def test_damage_looks_the_same_however_many_frames_the_consumer_keeps(media, cli
 
     kept = [frame_crc(frame) for frame in list(frames())]
     assert kept == [frame_crc(frame) for frame in frames()]
+
+
+def test_a_stray_timestamp_costs_one_frame(media):
+    info, timeline = probed(media["stray.mkv"])
+    got = reference(media["stray.mkv"], info, timeline)
+    clean = frame_lines(media["ffv1_mkv"], info.video.time_base)
+    shown = [line for number, line in enumerate(clean) if number != 30]
+    assert [FrameLine(pts, f"{crc:08x}") for pts, crc in got.frames] == shown
 
 
 def test_needs_sequential_names_the_place(media):
