@@ -48,14 +48,19 @@ class Converter:
         self._to_signals = target.signal_matrix(uri=uri)
         self._to_rgb: NDArray[np.float64] | None = None
         if not source.format.is_gray:
-            self._to_rgb = np.asarray(np.linalg.inv(source.signal_matrix(uri=uri)), np.float64)
+            inverse = np.linalg.inv(source.signal_matrix(uri=uri))
+            # Ones and noughts come out of the inversion with a tail, and cost nothing without.
+            self._to_rgb = np.asarray(inverse.round(12), np.float64)
 
     def load(self, planes: Sequence[Plane]) -> list[Tensor]:
         """Put planes on the device as integers ``[H, W]``; on a CPU they stay where they are."""
         return [torch.from_numpy(plane).to(self._device) for plane in planes]
 
     def rgb(self, planes: Sequence[Tensor]) -> Tensor:
-        """Return R'G'B' ``[1, 3, H, W]``, nominally in [0, 1]; chroma is interpolated linearly."""
+        """Return R'G'B' ``[1, 3, H, W]``, nominally in [0, 1], channels last in memory.
+
+        Chroma is interpolated linearly.
+        """
         signals = [
             _float(plane).sub_(offset).mul_(1 / gain)
             for plane, (gain, offset) in zip(planes, self._source.scales(), strict=True)
@@ -63,12 +68,10 @@ class Converter:
         if self._to_rgb is None:
             return signals[0].expand(-1, 3, -1, -1)
         size = signals[0].shape[-2:]
-        if self._source.format.is_rgb:
-            return _mixed(signals, self._to_rgb)
-        # Mixed first, on the coarse grid: interpolation is linear, and every matrix handled
-        # here has luma in R, G and B at full weight.
-        chroma_nchw = _mixed(signals[1:], self._to_rgb[:, 1:])
-        return _chroma_to_luma(chroma_nchw, self._source, size) + signals[0]
+        if not self._source.format.is_rgb:
+            chroma_nchw = _chroma_to_luma(torch.cat(signals[1:], dim=1), self._source, size)
+            signals[1:] = chroma_nchw[:, :1], chroma_nchw[:, 1:]
+        return _mixed(signals, self._to_rgb)
 
     def compose(
         self, planes: Sequence[Tensor], residual_nchw: Tensor | None, *, strength: float = 1.0
@@ -147,14 +150,27 @@ def _float(plane: Tensor) -> Tensor:
 
 
 def _mixed(planes: Sequence[Tensor], matrix: NDArray[np.float64]) -> Tensor:
-    """Return the rows of ``matrix`` applied to planes, as channels."""
-    rows = []
-    for weights in matrix.tolist():
-        row = planes[0] * weights[0]
-        for plane, weight in zip(planes[1:], weights[1:], strict=True):
-            row.add_(plane, alpha=weight)
-        rows.append(row)
-    return torch.cat(rows, dim=1)
+    """Return the rows of ``matrix`` applied to planes, as channels, which lie last in memory."""
+    height, width = planes[0].shape[-2:]
+    mixed_nchw = torch.empty(
+        (1, len(matrix), height, width),
+        device=planes[0].device,
+        memory_format=torch.channels_last,
+    )
+    for channel, weights in enumerate(matrix.tolist()):
+        (first, weight), *rest = [
+            (plane, weight) for plane, weight in zip(planes, weights, strict=True) if weight
+        ]
+        row = first if weight == 1 else first * weight
+        for plane, weight in rest[:-1]:
+            row = torch.add(row, plane, alpha=weight)
+        # Interleaving costs as much as the sum itself, so the last sum does it on the way.
+        target = mixed_nchw[:, channel : channel + 1]
+        if rest:
+            torch.add(row, rest[-1][0], alpha=rest[-1][1], out=target)
+        else:
+            target.copy_(row)
+    return mixed_nchw
 
 
 def _recoded(plane: Tensor, old: tuple[float, float], new: tuple[float, float]) -> Tensor:
