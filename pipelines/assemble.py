@@ -19,7 +19,7 @@ from pipelines.jobs import VideoJob, chunk_of, read_video
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.release_files import ReleaseRef
 from pipelines.scratch import scratch
-from pipelines.sources import local_source
+from pipelines.sources import check_unchanged, local_source
 from vgen import storage
 from vgen.config import Recipe
 from vgen.errors import MediaError, VerifyError
@@ -75,6 +75,7 @@ def assemble(
     began = time.process_time()
     stage = "assemble"
     try:
+        check_unchanged(job.ref)
         with (
             scratch("assemble") as folder,
             local_source(job.ref, job.info) as source_path,
@@ -92,6 +93,8 @@ def assemble(
                 last_duration=job.last_duration,
                 open_path=source_path,
             )
+            # Chunks and sound are of one version only if it is still the one that was listed.
+            check_unchanged(job.ref)
             stage = "verify"
             frame_pts = [pts for one in facts for pts in one.frame_pts]
             verify_output(path, job.info, job.encode, frame_pts, result, uri=job.ref.uri)

@@ -21,12 +21,12 @@ from pipelines.jobs import VideoJob, chunk_of, read_video
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.release_files import release_path
 from pipelines.scratch import scratch, sweep_scratch
-from pipelines.sources import local_source
+from pipelines.sources import check_unchanged, local_source
 from pipelines.span import SpanRun, produce_chunk
 from vgen import storage
-from vgen.errors import DecodeError, MediaError, StorageError
+from vgen.errors import MediaError
 from vgen.manifest import chunk_prefix
-from vgen.records import Fault, Span, VideoRef
+from vgen.records import Fault, Span
 
 if TYPE_CHECKING:
     from vgen.enhance.enhancer import Enhancer
@@ -105,22 +105,6 @@ def produce_row(row: Row, enhancer: "Enhancer", context: RunContext) -> Row:
 def publish_chunk(path: Path, uri: str) -> None:
     """Make a sealed chunk file an object, whole or not at all."""
     storage.publish(path, uri)
-
-
-def check_unchanged(ref: VideoRef) -> None:
-    """Refuse a source that is no longer the one that was listed.
-
-    Raises:
-        DecodeError: it is gone or has changed.
-    """
-    try:
-        found = storage.stat(ref.uri)
-    except StorageError as error:
-        raise DecodeError(f"the source went away during the run: {error}", uri=ref.uri) from error
-    if found.etag != ref.etag:
-        raise DecodeError(
-            "the source changed during the run; the next run takes the new version", uri=ref.uri
-        )
 
 
 def job_of(row: Row, context: RunContext) -> tuple[VideoJob, Span, str]:

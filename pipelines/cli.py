@@ -277,11 +277,11 @@ def _guarded(work: Callable[[], T]) -> T:
     except (ConfigError, ReleaseError, KeyboardInterrupt):
         raise
     except VgenError as error:
-        raise StoppedError(str(error)) from error
+        raise StoppedError(_sentence(error)) from error
     except Exception as error:
         if type(error).__module__.split(".")[0] != "ray":
             raise
-        raise StoppedError(f"Ray stopped the run: {_last_line(error)}") from error
+        raise StoppedError(_sentence(error, "Ray stopped the run: ")) from error
 
 
 @contextlib.contextmanager
@@ -307,9 +307,19 @@ def _native_messages_aside() -> Iterator[None]:
             os.close(descriptor)
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _sentence(error: BaseException, otherwise: str = "") -> str:
+    """Return what one of our errors says at the end of a chain of tracebacks.
+
+    Of another error, return the last line, after the words ``otherwise``.
+    """
+    chain = str(error).split("direct cause of the following exception:")
+    # The last link of what a worker raises is Ray Data's advice about retries.
+    told = [link for link in chain if "UserCodeException" not in link] or chain
+    lines = [line.strip() for line in told[-1].splitlines()]
+    lines = [line for line in lines if line and not line.startswith("The above exception was")]
+    last = lines[-1] if lines else type(error).__name__
+    is_own = last.startswith("vgen.errors.")
+    return last.partition(": ")[2] if is_own else f"{otherwise}{last}"
 
 
 def _conclude(report: RunReport, *, json: bool) -> None:

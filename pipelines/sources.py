@@ -1,4 +1,7 @@
-"""A local copy of sources that ranges do not serve, kept by the worker that made it."""
+"""Sources as workers reach them: the version that was listed, copied where ranges do not serve.
+
+A copy is kept by the worker that made it.
+"""
 
 import contextlib
 import hashlib
@@ -8,12 +11,29 @@ from pathlib import Path
 
 from pipelines.scratch import scratch
 from vgen import storage
+from vgen.errors import DecodeError, StorageError
 from vgen.media.facts import VideoInfo
 from vgen.records import VideoRef
 
 # Spans of one video reach a worker in a row; the copy before the last is dropped.
 _KEPT_COPIES = 1
 _copies: "OrderedDict[str, tuple[Path, contextlib.ExitStack]]" = OrderedDict()
+
+
+def check_unchanged(ref: VideoRef) -> None:
+    """Refuse a source that is no longer the one that was listed.
+
+    Raises:
+        DecodeError: it is gone or has changed.
+    """
+    try:
+        found = storage.stat(ref.uri)
+    except StorageError as error:
+        raise DecodeError(f"the source went away during the run: {error}", uri=ref.uri) from error
+    if found.etag != ref.etag:
+        raise DecodeError(
+            "the source changed during the run; the next run takes the new version", uri=ref.uri
+        )
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pipelines.attempts import Attempts
 from pipelines.chunks import (
     Row,
-    check_unchanged,
     fault_row,
     job_of,
     load_enhancer,
@@ -29,7 +28,7 @@ from pipelines.chunks import (
 from pipelines.context import RunContext
 from pipelines.outcome import HANG_GRACE_S, process_ends_after
 from pipelines.scratch import scratch
-from pipelines.sources import local_source
+from pipelines.sources import check_unchanged, local_source
 from pipelines.span import SpanRun, decoded, enhanced, picker_of
 from pipelines.stages import StageClock
 from vgen import storage
