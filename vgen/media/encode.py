@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from vgen.errors import EncodeError
 from vgen.media.codecs import PACKED
 from vgen.media.facts import EncodePlan
+from vgen.media.simd import steady_options
 from vgen.media.source import translated
 
 _UNSPECIFIED = (2, 0)  # FFmpeg's matrix and range
@@ -107,7 +108,7 @@ def open_encoder(container: OutputContainer, plan: EncodePlan) -> VideoStream:
     stream = container.add_stream(
         plan.encoder,
         rate=plan.average_rate,
-        options=dict(plan.options),
+        options=steady_options(plan.encoder, dict(plan.options)),
         time_base=plan.time_base,
         width=plan.width,
         height=plan.height,
