@@ -14,6 +14,9 @@ from vgen.media.tags import FieldOrder, field_order
 _NUM_FRAMES = 12  # telecine repeats after five; sound enough to see whether any is interlaced
 
 
+_MAX_PADDING = 1 << 16
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What the first decoded frames show."""
@@ -37,7 +40,8 @@ def look_at(
     Raises:
         ProbeError: not one frame can be decoded, or its pixels are more than ``max_pixels``.
     """
-    stream.codec_context.options = {"max_pixels": str(max_pixels)}
+    # The decoder counts whole blocks, of which the edge is cut off.
+    stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _MAX_PADDING)}
     stream.thread_count = 1
     damage: list[int | None] = []
     first: av.VideoFrame | None = None

@@ -84,8 +84,6 @@ def _check_header(container: InputContainer, stream: VideoStream, limits: Limits
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > limits.max_pixels:
         raise ProbeError(too_large(width, height, limits.max_pixels), uri=uri)
-    if stream.time_base is None:
-        raise ProbeError("the video stream has no time base", uri=uri)
     _check_duration((container.duration or 0) / av.time_base, limits, uri)
 
 

@@ -92,7 +92,8 @@ def survey(
     Raises:
         ProbeError: no frame that can be decoded has a timestamp.
     """
-    tick = stream.time_base or Fraction(1)  # its absence was refused with the header
+    tick = stream.time_base
+    assert tick is not None  # FFmpeg gives every stream one when it is found
     codec = stream.codec.canonical_name
     access = judge_access(
         stamps,

@@ -1,6 +1,7 @@
 """Spans decode to exactly what one decoder shows of the whole file, damaged or not."""
 
 import random
+import struct
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -207,6 +208,22 @@ def test_damage_looks_the_same_however_many_frames_the_consumer_keeps(media, cli
 
     kept = [frame_crc(frame) for frame in list(frames())]
     assert kept == [frame_crc(frame) for frame in frames()]
+
+
+def test_damaged_sound_does_not_end_the_picture(media, tmp_path):
+    whole_file = bytearray(media["h264_mp4"].read_bytes())
+    at = whole_file.rindex(b"stco")  # where the sound lies in the file; its track is the second
+    (num_chunks,) = struct.unpack_from(">I", whole_file, at + 8)
+    for chunk in range(num_chunks // 2, num_chunks):
+        struct.pack_into(">I", whole_file, at + 12 + 4 * chunk, 1 << 30)
+    path = tmp_path / "sound.mp4"
+    path.write_bytes(whole_file)
+    info, timeline = probed(path)
+    clean = probed(media["h264_mp4"])
+    want = reference(media["h264_mp4"], *clean).frames
+    assert reference(path, info, timeline).frames == want
+    parts = [decoded(path, info, span) for span in spans_at(timeline, (20, 50))]
+    assert [frame for part in parts for frame in part.frames] == want
 
 
 def test_a_stray_timestamp_costs_one_frame(media):

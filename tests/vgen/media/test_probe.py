@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -12,7 +13,12 @@ from vgen import storage
 from vgen.config import Limits
 from vgen.errors import ProbeError
 from vgen.media.facts import VideoInfo
+from vgen.media.look import look_at
+from vgen.media.packets import read_packets
 from vgen.media.probe import probe_video
+from vgen.media.source import open_source
+from vgen.media.stamps import Stamp
+from vgen.media.survey import Source, survey
 from vgen.media.timeline import Timeline
 from vgen.records import VideoRef
 
@@ -250,6 +256,42 @@ def test_the_larger_track_is_the_video_unless_another_is_the_default(media):
 )
 def test_what_is_no_video_is_refused(media, clip, says):
     assert says in refusal(media[clip])
+
+
+def test_a_codec_without_decoder_is_named(media, tmp_path):
+    path = tmp_path / "unknown.mkv"
+    path.write_bytes(media["h264_mkv"].read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+    assert refusal(path) == "no decoder for the codec of its video stream"
+
+
+def test_a_video_of_which_nothing_decodes_is_refused(media, tmp_path):
+    path = tmp_path / "zeros.mp4"
+    whole = media["h264_mp4"].read_bytes()
+    start, stop = whole.index(b"mdat") + 4, whole.index(b"moov") - 4
+    path.write_bytes(whole[:start] + bytes(stop - start) + whole[stop:])
+    assert refusal(path) == "not one frame of the video stream can be decoded"
+
+
+def test_frames_larger_than_their_header_says_are_refused(media):
+    path = str(media["h264_mp4"])
+    with open_source(path) as container:
+        stream = container.streams.video[0]
+        packets = read_packets(container, (stream,), uri=path)
+        with pytest.raises(ProbeError, match=r"64x48 pixels are more than limits\.max_pixels 3000"):
+            look_at(packets, stream, max_pixels=3000, uri=path)
+
+
+def test_frames_without_any_timestamp_are_refused(media):
+    path = str(media["h264_mkv"])
+    with open_source(path) as container:
+        stream = container.streams.video[0]
+        packets = read_packets(container, (stream,), uri=path)
+        look = look_at(packets, stream, max_pixels=10**6, uri=path)
+        with pytest.raises(ProbeError, match="no frame that can be decoded has a timestamp"):
+            survey(
+                Source(uri=path, path=None), container, stream, replace(look, pts=()),
+                [Stamp(0, 0, 1, True)],
+            )  # fmt: skip
 
 
 def test_a_video_of_one_frame_is_a_video(media):
