@@ -27,6 +27,8 @@ Carriage = Literal["copy", "attach", "text", "rebuilt"]
 the container's own words; or written anew by the muxer from metadata (timecode, chapters)."""
 
 _APPLE_HEVC = "hvc1"  # players of Apple refuse FFmpeg's default, hev1
+# Headers that are written and come back as another codec: mp4 has one name for all MPEG sound.
+_MISNAMED = {("mp4", "mp1"), ("mp4", "mp2")}
 _STALE = ("encoder", "duration", "bps", "number_of_frames", "number_of_bytes", "vendor_id")
 _STALE_CONTAINER = ("major_brand", "minor_version", "compatible_brands")
 IMAGES = {
@@ -98,7 +100,7 @@ def carriage(
         # Of a kind unknown to FFmpeg, its muxers write a description nobody can read.
         if not isinstance(stream, DataStream) or stream.name is None:
             return None
-    if _takes(stream, container):
+    if (container, other.codec) not in _MISNAMED and _takes(stream, container):
         return "copy"
     if container == "mkv" and other.codec == "mov_text":
         return "text"

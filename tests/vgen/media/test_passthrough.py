@@ -121,6 +121,12 @@ def test_a_container_that_carries_all_streams_stays(media):
     assert resolved(media["h264_ts"], container="mp4").container == "mp4"
 
 
+def test_a_container_that_would_misname_a_codec_does_not_carry_it(media):
+    plan = resolved(media["mpeg2_ps"], container="mp4")
+    assert (plan.container, plan.dropped) == ("mkv", ())
+    assert resolved(media["mpeg2_ps"], container="mov").container == "mov"
+
+
 def test_what_no_container_carries_is_named(tmp_path):
     source = tmp_path / "data.ts"
     timed = tmp_path / "timed.bin"
