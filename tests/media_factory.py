@@ -202,6 +202,7 @@ class Media:
             "damaged_paff.ts": self._damaged_paff,
             "damaged_ffv1.mkv": self._damaged_ffv1,
             "stray.mkv": self._stray,
+            "zeros.mp4": self._zeros,
             "negative_offsets.mp4": self._negative_offsets,
             "wide.mp4": self._wide,
         }
@@ -333,6 +334,12 @@ class Media:
     def _stray(self, path: Path) -> None:
         """One frame says that it is shown a minute and a half later than it is."""
         self._copy(self["ffv1_mkv"], path, "-bsf:v", r"setts=pts=if(eq(N\,30)\,PTS+90000\,PTS)")
+
+    def _zeros(self, path: Path) -> None:
+        """A whole index over media of zeros."""
+        whole = self["h264_mp4"].read_bytes()
+        start, stop = whole.index(b"mdat") + 4, whole.index(b"moov") - 4
+        path.write_bytes(whole[:start] + bytes(stop - start) + whole[stop:])
 
     def _negative_offsets(self, path: Path) -> None:
         """PTS before DTS, as some cameras write them."""

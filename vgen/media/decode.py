@@ -8,7 +8,7 @@ reports stays unseen: there the checksums at the borders of spans are the last r
 
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -66,7 +66,7 @@ def decode_span(
     stats: DecodeStats,
     open_path: str | None = None,
     from_start: bool = False,
-) -> Iterator[av.VideoFrame]:
+) -> Generator[av.VideoFrame, None, None]:
     """Yield the frames of ``[begin_pts, end_pts)`` in presentation order, a few alive at a time.
 
     Frames are planar (``vgen.media.pixels``), native in bit depth and colour; their ``pts`` is in
@@ -85,8 +85,9 @@ def decode_span(
 
     Raises:
         NeedsSequential: damage was met, and this call did not read from the start with one thread.
-        DecodeError: the source is damaged and ``salvage`` is off; or its picture size or pixel
-            format changes; or it cannot be opened any more as a ``ProbeError``.
+        DecodeError: the source is damaged and ``salvage`` is off; its picture size or pixel
+            format changes; or the span is the whole video and not one frame came.
+        ProbeError: it cannot be opened any more.
     """
     threads = 1 if from_start or info.video.codec in _SILENT_CODECS else threads
     is_exact = from_start or (threads == 1 and (span.begin_pts is None or info.access != "seek"))
@@ -99,10 +100,8 @@ def decode_span(
         on_damage=judge.damage,
         on_suspicion=judge.suspicion,
     )
-    if from_start or info.access != "seek" or span.begin_pts is None:
-        frames = reader.from_start()
-    else:
-        frames = reader.from_seek(span.begin_pts)
+    begin_pts = None if from_start or info.access != "seek" else span.begin_pts
+    frames = reader.from_start() if begin_pts is None else reader.from_seek(begin_pts)
     keep = _by_count if info.access == "ordinal" else _by_pts
     with closing(frames):
         try:
@@ -116,6 +115,8 @@ def decode_span(
         finally:
             stats.is_from_start, stats.is_exhausted = reader.is_from_start, reader.is_exhausted
     judge.finish()
+    if stats.num_yielded == 0 and span.begin_pts is None and span.end_pts is None:
+        raise DecodeError("not one frame of the video can be decoded", uri=uri)
 
 
 def _detached(frame: av.VideoFrame) -> av.VideoFrame:

@@ -275,6 +275,12 @@ def test_a_picture_that_changes_its_size_is_refused(media):
         decoded(media["changing.ts"], info, whole(timeline))
 
 
+def test_a_video_of_which_nothing_decodes_any_more_is_refused(media):
+    info, timeline = probed(media["h264_mp4"])
+    with pytest.raises(DecodeError, match="not one frame of the video can be decoded"):
+        decoded(media["zeros.mp4"], info, whole(timeline))
+
+
 def test_a_stream_that_is_gone_is_named(media):
     info, timeline = probed(media["two_sizes_mkv"])
     with pytest.raises(DecodeError, match="stream 1 is gone"):
