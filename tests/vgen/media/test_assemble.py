@@ -15,6 +15,7 @@ from vgen.config import EncodeSettings
 from vgen.errors import EncodeError, StorageError
 from vgen.media import chunk
 from vgen.media.assemble import assemble_video
+from vgen.media.carry import board, carried_packets
 from vgen.media.concat import ChunkSource, checked_pts, concatenated_packets
 from vgen.media.encoders import resolve_encoding
 from vgen.media.matroska import TrackPatch, patch_tracks
@@ -331,6 +332,40 @@ def test_other_streams_are_carried_as_far_as_a_torn_source_goes(media, tmp_path)
     assert copy.result.carried[0].num_packets > 10
 
 
+def test_a_source_that_breaks_off_is_told(media):
+    class Failing(io.BytesIO):
+        limit = 1 << 62
+
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > self.limit:
+                raise OSError("connection lost")
+            return super().read(size)
+
+    whole = media["faststart_mp4"].read_bytes()
+    file, notes = Failing(whole), []
+    info, _ = probed(media["faststart_mp4"])
+    with (
+        av.open(file, buffer_size=1024) as source,
+        av.open(io.BytesIO(), "w", format="matroska") as output,
+    ):
+        place = {"source_uri": "clip", "open_path": None}
+        passenger = board(output, source, info.others[0], "mkv", **place)
+        output.start_encoding()
+        file.limit = len(whole) * 2 // 3
+        packets = carried_packets(
+            source, info, {1: passenger}, notes, uri="clip", shift_s=Fraction(0)
+        )
+        assert 10 < len(list(packets)) < 120
+    assert notes == ["the source breaks off; its other streams are carried up to there"]
+
+
+def test_packets_that_a_muxer_refuses_are_counted(media, tmp_path):
+    copy = checked(media["damaged.ts"], tmp_path, "h264")
+    (note,) = copy.result.notes
+    assert note == "1 packets of audio 1 (aac) could not be carried"
+    assert copy.result.dropped == ()
+
+
 def test_pixel_aspects_are_written_without_moving_anything(media, tmp_path):
     path = tmp_path / "copy.mkv"
     whole = media["ffv1_mkv"].read_bytes()
@@ -352,3 +387,13 @@ def test_a_file_that_is_no_matroska_is_refused(media, tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"not laid out as|no tracks at the head"):
             patch_tracks(path, {0: TrackPatch(pixel_aspect=Fraction(2))})
+
+
+def test_a_head_without_room_is_refused(tmp_path):
+    video = b"\xe0\x86" + b"\xb0\x81\x40" + b"\xba\x81\x30"
+    track = b"\xae" + bytes([0x80 | len(video)]) + video
+    tracks = b"\x16\x54\xae\x6b" + bytes([0x80 | len(track)]) + track
+    path = tmp_path / "tight.mkv"
+    path.write_bytes(b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67\xff" + tracks)
+    with pytest.raises(ValueError, match="no room in the tracks: -12 bytes are left"):
+        patch_tracks(path, {0: TrackPatch(pixel_aspect=Fraction(2))})

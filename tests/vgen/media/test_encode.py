@@ -424,6 +424,15 @@ def test_an_error_of_the_frames_passes_through_and_leaves_nothing_behind(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_an_encoder_that_drops_frames_is_found(tmp_path):
+    rate = {"b": "1000", "minrate": "1000", "maxrate": "1000", "bufsize": "1000"}
+    options = {"deadline": "realtime", "drop-threshold": "100", "rc_init_occupancy": "10"} | rate
+    plan = planned("ffv1").model_copy(update={"encoder": "libvpx", "options": options})
+    with pytest.raises(EncodeError, match=r"libvpx made \d+ packets of 60 frames"):
+        encode(plan, tmp_path / "chunk", pts=range(0, 216_000, 3600))
+    assert not list(tmp_path.iterdir())
+
+
 def test_frames_that_were_not_planned_are_a_bug(tmp_path):
     plan = planned("ffv1")
     other = planned("ffv1", "yuv444p")
