@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pipelines.cluster import Cluster
 from pipelines.release_files import ReleaseRef
 from vgen.config import Recipe
 
 Topology = Literal["fused", "staged"]
 """fused: one actor call does a span from source to chunk; staged: an operator a stage."""
+
+STAGED_ROW_BYTES = 96 << 20
+"""A staged row carries the pixels of its span through the object store; this many at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +41,8 @@ class RunContext:
     def decode_threads(self) -> int:
         """Decoder threads of one span."""
         return 2 if self.has_threads else 1
+
+
+def choose_topology(cluster: Cluster) -> Topology:
+    """Fused where all nodes are alike; staged where CPU-only nodes can encode for GPU nodes."""
+    return "staged" if cluster.num_gpus and cluster.has_cpu_only_nodes else "fused"

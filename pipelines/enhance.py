@@ -6,7 +6,6 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 
 import pyarrow as pa
@@ -17,9 +16,10 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from pipelines.assemble import Assembled, assemble
 from pipelines.chunks import EnhanceSpan, Row
 from pipelines.cluster import Cluster
-from pipelines.context import RunContext, Topology
+from pipelines.context import STAGED_ROW_BYTES, RunContext, Topology
 from pipelines.jobs import PlannedVideo
 from pipelines.progress import Progress
+from pipelines.result import RunResult
 from pipelines.staged import EnhanceFrames, decode_row, encode_row
 from vgen import storage
 from vgen.manifest import chunk_uri
@@ -31,25 +31,6 @@ log = logging.getLogger(__name__)
 ROWS_IN_FLIGHT_PER_ACTOR = 2
 # The driver schedules some 20 to 50 blocks a second and keeps a record of each.
 MAX_BLOCKS = 2000
-# A staged block carries pixels; this many frames' bytes cross the store at once.
-STAGED_ROW_BYTES = 96 << 20
-
-
-@dataclass(slots=True, kw_only=True)
-class RunResult:
-    """What a run did, gathered on the driver."""
-
-    assembled: dict[int, Assembled] = field(default_factory=dict)
-    """By index in the plan."""
-    rows: list[Row] = field(default_factory=list)
-    """One a span that was handed out: who did it, from when to when."""
-    num_reused: int = 0
-    """Chunks that were there already."""
-
-
-def choose_topology(cluster: Cluster) -> Topology:
-    """Fused where all nodes are alike; staged where CPU-only nodes can encode for GPU nodes."""
-    return "staged" if cluster.num_gpus and cluster.has_cpu_only_nodes else "fused"
 
 
 def chunk_rows(
@@ -111,22 +92,22 @@ def run_plan(
     cluster: Cluster,
     progress: Progress,
     topology: Topology,
+    result: RunResult,
     *,
     worker: type | None = None,
-) -> RunResult:
-    """Produce, assemble and publish every video that is to do.
+) -> None:
+    """Produce, assemble and publish every video that is to do; ``result`` is filled meanwhile.
 
     Raises:
         StorageError, ray.exceptions.RayError: infrastructure failed; a rerun goes on.
     """
-    result = RunResult()
     there = {one.uri for one in storage.list_objects(_chunks_uri(context))}
     missing: dict[int, int] = {}
     rows: list[Row] = []
     faults: dict[int, Fault] = {}
 
     def settle(index: int, assembled: Assembled) -> None:
-        result.assembled[index] = assembled
+        result.settle(index, assembled)
         if assembled.outcome.status == "failed":
             progress.videos_failed += 1
         else:
@@ -146,7 +127,7 @@ def run_plan(
                 crew.submit(index, video)
         if rows:
             for row in chunk_rows(rows, context, cluster, topology, worker):
-                result.rows.append(row)
+                result.add_row(row)
                 index = int(str(row["video"]))
                 if row["fault"] and index not in faults:
                     faults[index] = Fault.model_validate_json(str(row["fault"]))
@@ -156,7 +137,6 @@ def run_plan(
                 if missing[index] == 0 and index not in faults:
                     crew.submit(index, videos[index])
         progress.phase = "assembling"
-    return result
 
 
 class Crew:

@@ -35,6 +35,7 @@ from vgen.manifest import Manifest, run_uri, work_key
 from vgen.media.encoders import resolve_encoding
 from vgen.media.facts import EncodePlan, VideoInfo
 from vgen.media.passthrough import resolve_container
+from vgen.media.pixels import planar_format
 from vgen.media.probe import probe_video
 from vgen.models.spec import ModelSpec
 from vgen.records import Fault, Record, Span, VideoRef
@@ -97,6 +98,7 @@ def plan_run(
     release: ReleaseRef,
     manifests: Mapping[str, Manifest],
     span_frames: int | None,
+    row_bytes: int | None = None,
     run_id: str,
     num_cpus: int,
     is_written: bool = True,
@@ -110,6 +112,7 @@ def plan_run(
         release: The network.
         manifests: What is published there, by work key.
         span_frames: Upper bound of frames a span; None for the default sizes.
+        row_bytes: Upper bound of a span's pixels; None where they stay in one process.
         run_id: Names the run's folder.
         num_cpus: How many probes can run at once.
         is_written: False for a dry run, which writes nothing.
@@ -123,7 +126,9 @@ def plan_run(
         skipped = [video for video in videos if video.status == "skipped"]
         suffixes = {video.ref.uri: PurePosixPath(video.output_uri).suffix for video in skipped}
         with probed_path.open("w", encoding="utf-8") as lines:
-            for video, probed in _probed(todo, recipe, release.spec, span_frames, num_cpus):
+            for video, probed in _probed(
+                todo, recipe, release.spec, (span_frames, row_bytes), num_cpus
+            ):
                 if probed.encode is None:
                     video.status, video.fault = "failed", probed.fault
                     continue
@@ -154,11 +159,16 @@ def plan_run(
 
 
 def probe_source(
-    ref: VideoRef, recipe: Recipe, spec: ModelSpec, span_frames: int | None
+    ref: VideoRef,
+    recipe: Recipe,
+    spec: ModelSpec,
+    span_frames: int | None,
+    row_bytes: int | None = None,
 ) -> ProbedVideo:
     """Probe one source and cut it into spans; a fault of the file is in the result.
 
-    Runs in a worker. Decodes at most a frame or two.
+    Runs in a worker. Decodes at most a frame or two. ``span_frames`` and ``row_bytes`` bound a
+    span's frames and their pixels.
     """
     try:
         with process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
@@ -171,8 +181,19 @@ def probe_source(
     except StorageError as error:
         # The listing showed it a moment ago: it went away, or may not be read.
         return ProbedVideo(fault=fault_of("probe", ProbeError(str(error), uri=ref.uri)))
+    if row_bytes is not None:
+        fitting = max(1, row_bytes // _largest_frame_bytes(info, encode) - spec.lead - spec.tail)
+        span_frames = min(span_frames or fitting, fitting)
     spans = plan_spans(timeline, lead=spec.lead, tail=spec.tail, max_frames=span_frames)
     return ProbedVideo(info=info, encode=encode, last_duration=timeline.last_duration, spans=spans)
+
+
+def _largest_frame_bytes(info: VideoInfo, encode: EncodePlan) -> int:
+    video = info.video
+    return max(
+        planar_format(video.planar_format).frame_bytes(video.width, video.height),
+        planar_format(encode.pixel_format).frame_bytes(encode.width, encode.height),
+    )
 
 
 def _listed(
@@ -242,19 +263,19 @@ def _probed(
     videos: list[PlannedVideo],
     recipe: Recipe,
     spec: ModelSpec,
-    span_frames: int | None,
+    bounds: tuple[int | None, int | None],
     num_cpus: int,
 ) -> Iterator[tuple[PlannedVideo, ProbedVideo]]:
     """Probe in parallel and yield in order, so that equal listings give equal plans."""
     task = ray.remote(probe_source).options(num_cpus=1, max_retries=1)
     window = PROBES_IN_FLIGHT_PER_CPU * num_cpus
-    started = [task.remote(video.ref, recipe, spec, span_frames) for video in videos[:window]]
+    started = [task.remote(video.ref, recipe, spec, *bounds) for video in videos[:window]]
     for number, video in enumerate(videos):
         probed = _collected(started[number], video)
         started[number] = None  # frees the timeline in the object store
         following = number + window
         if following < len(videos):
-            started.append(task.remote(videos[following].ref, recipe, spec, span_frames))
+            started.append(task.remote(videos[following].ref, recipe, spec, *bounds))
         yield video, probed
 
 

@@ -5,29 +5,25 @@ nothing has happened. From ``execute`` on, work may be done, and the same call g
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from pipelines.assemble import Assembled
 from pipelines.cluster import Cluster, connected, device_before_ray, idle_cluster
-from pipelines.context import RunContext, Topology
+from pipelines.context import STAGED_ROW_BYTES, RunContext, Topology, choose_topology
 from pipelines.jobs import PlannedVideo
 from pipelines.listing import ListingFault, list_sources
 from pipelines.naming import scan_manifests
 from pipelines.progress import Progress
 from pipelines.release_files import ReleaseRef, resolve_release
+from pipelines.result import RunResult
+from pipelines.scratch import scratch
 from vgen import storage
 from vgen.config import Recipe
 from vgen.errors import ConfigError
 from vgen.manifest import Manifest, new_run_id, run_uri, utc_now
 from vgen.media.encoders import check_encoder
-from vgen.records import RunReport, Speed, Still, Totals, VideoOutcome, VideoRef
-
-if TYPE_CHECKING:
-    from pipelines.enhance import RunResult  # imports Ray
+from vgen.records import RunReport, Speed, Totals, VideoOutcome, VideoRef
 
 _STAGES = ("decode", "enhance", "post", "encode", "assemble")
 
@@ -137,13 +133,13 @@ def execute_on(
         started: When the run began; this moment if None.
         worker: Actor class in place of the topology's own; for tests that make workers fail.
     """
-    from pipelines.enhance import choose_topology, run_plan  # Ray is up: import it now
     from pipelines.plan import plan_run
     from pipelines.report import write_report
 
     started = started or clock()
     request = prepared.request
     run_id = new_run_id(lambda: started, _seed(prepared))
+    topology = request.topology or choose_topology(cluster)
     plan = plan_run(
         videos_of(prepared, cluster.device),
         destination=prepared.destination,
@@ -151,6 +147,7 @@ def execute_on(
         release=prepared.release,
         manifests=prepared.manifests,
         span_frames=request.span_frames,
+        row_bytes=STAGED_ROW_BYTES if topology == "staged" else None,
         run_id=run_id,
         num_cpus=cluster.num_cpus,
     )
@@ -165,19 +162,29 @@ def execute_on(
         is_overwrite=request.is_overwrite,
     )
     todo = [video for video in plan.videos if video.status == "todo"]
-    topology = request.topology or choose_topology(cluster)
-    with Progress(num_videos=len(todo), num_frames=sum(video.frames for video in todo)) as progress:
-        result = run_plan(plan.videos, context, cluster, progress, topology, worker=worker)
-    outcomes = [_outcome(n, video, result.assembled) for n, video in enumerate(plan.videos)]
+    with scratch("run") as folder:
+        log_path = folder / "spans.jsonl"
+        with log_path.open("w", encoding="utf-8") as spans_log:
+            result = RunResult(spans_log=spans_log)
+            if todo:
+                from pipelines.enhance import run_plan  # imports Ray Data
+
+                num_frames = sum(video.frames for video in todo)
+                with Progress(num_videos=len(todo), num_frames=num_frames) as progress:
+                    run_plan(
+                        plan.videos, context, cluster, progress, topology, result, worker=worker
+                    )
+        log_uri = storage.join(run_uri(prepared.destination, run_id), "spans.jsonl")
+        storage.publish(log_path, log_uri)
+    outcomes = [_outcome(n, video, result.outcomes) for n, video in enumerate(plan.videos)]
     report = _report(prepared, run_id, (started, clock()), outcomes, result)
-    _write_spans(prepared.destination, run_id, result.rows)
-    report_uri, page_uri = write_report(prepared.destination, report, _stills(result.assembled))
+    report_uri, page_uri = write_report(prepared.destination, report, result.stills)
     return Finished(
         report=report,
         report_uri=report_uri,
         page_uri=page_uri,
         num_reused=result.num_reused,
-        num_made=sum(1 for row in result.rows if not row["is_reused"] and not row["fault"]),
+        num_made=result.num_made,
     )
 
 
@@ -186,15 +193,11 @@ def _report(
     run_id: str,
     times: tuple[datetime, datetime],
     outcomes: list[VideoOutcome],
-    result: "RunResult",
+    result: RunResult,
 ) -> RunReport:
     started, finished = times
     recipe = prepared.request.recipe
-    seconds: dict[str, float] = dict.fromkeys(_STAGES, 0.0)
-    for one in result.assembled.values():
-        for stage, spent in one.stage_cpu_seconds.items():
-            seconds[stage] += spent
-    frames = sum(int(str(row["frames"])) for row in result.rows)
+    elapsed_s = max(1e-9, (finished - started).total_seconds())
     return RunReport(
         run_id=run_id,
         release=prepared.release.name,
@@ -205,8 +208,8 @@ def _report(
         finished_at=finished.isoformat(timespec="seconds"),
         totals=totals_of(outcomes),
         speed=Speed(
-            frames_per_second=frames / max(1e-9, (finished - started).total_seconds()),
-            stage_cpu_seconds=seconds,
+            frames_per_second=result.num_frames / elapsed_s,
+            stage_cpu_seconds=dict.fromkeys(_STAGES, 0.0) | result.stage_cpu_seconds,
         ),
         videos=tuple(outcomes),
     )
@@ -260,12 +263,6 @@ def totals_of(outcomes: list[VideoOutcome]) -> Totals:
     )
 
 
-def _write_spans(destination: str, run_id: str, rows: list[dict[str, object]]) -> None:
-    """Keep who did which span from when to when, for operators and benchmarks."""
-    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-    storage.write_bytes(storage.join(run_uri(destination, run_id), "spans.jsonl"), lines.encode())
-
-
 def _check_apart(source: str, destination: str) -> None:
     if any(mark in source for mark in "*?["):
         return  # a glob is judged by the files it finds
@@ -282,9 +279,9 @@ def _seed(prepared: Prepared) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _outcome(index: int, video: PlannedVideo, assembled: dict[int, Assembled]) -> VideoOutcome:
-    if index in assembled:
-        return assembled[index].outcome
+def _outcome(index: int, video: PlannedVideo, outcomes: dict[int, VideoOutcome]) -> VideoOutcome:
+    if index in outcomes:
+        return outcomes[index]
     assert video.status in {"skipped", "failed"}, f"{video.ref.uri} was lost by the run"
     return VideoOutcome(
         source_uri=video.ref.uri,
@@ -296,9 +293,3 @@ def _outcome(index: int, video: PlannedVideo, assembled: dict[int, Assembled]) -
         notes=video.notes,
         error=video.fault,
     )
-
-
-def _stills(assembled: dict[int, Assembled]) -> dict[str, Still]:
-    return {
-        one.outcome.output_uri: one.still for one in assembled.values() if one.still is not None
-    }

@@ -62,6 +62,11 @@ class PlanarFormat:
         chroma = (-(-height // (1 << self.log2_chroma_h)), -(-width // (1 << self.log2_chroma_w)))
         return ((height, width), chroma, chroma)
 
+    def frame_bytes(self, width: int, height: int) -> int:
+        """Return the bytes of all planes of a frame, without line padding."""
+        samples = sum(rows * columns for rows, columns in self.plane_shapes(width, height))
+        return samples * self.dtype.itemsize
+
 
 def planar_format(name: str) -> PlanarFormat:
     """Describe a planar format by its name.
