@@ -32,6 +32,7 @@ app = App(
     help="Restore archives of videos with neural networks, frame-exact.",
     result_action="return_value",
     help_on_error=False,
+    suppress_keyboard_interrupt=False,  # it would end the process without a word
 )
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 

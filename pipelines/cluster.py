@@ -7,6 +7,8 @@ the environment before a worker process starts: the allocator reads its settings
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +70,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
         yield _facts(is_embedded=False)
         return
     common = {"log_to_driver": False, "logging_level": logging.ERROR}
+    at_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if is_embedded:
             ray.init(
@@ -83,6 +86,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
         raise ConfigError(
             f"no Ray at {target!r}: {error}; start one, or use --address local"
         ) from error
+    if at_sigterm is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, at_sigterm)  # Ray's own prints a stack trace and aborts
     try:
         yield _facts(is_embedded=is_embedded)
     finally:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+from pipelines.jobs import read_video
 from tests.media_factory import Media, run_ffmpeg
 
 GOOD = {
@@ -87,7 +88,14 @@ def outputs_of(destination: Path) -> dict[str, tuple[int, bytes]]:
     return {name: one for name, one in files_of(destination).items() if not name.startswith(own)}
 
 
-def spans_of(destination: Path) -> list[dict[str, object]]:
+def spans_of(destination: Path) -> list[dict[str, int]]:
     """Return a line a span that was handed out in the newest run."""
     newest = max((destination / "_vgen" / "runs").iterdir())
     return [json.loads(line) for line in (newest / "spans.jsonl").read_text().splitlines()]
+
+
+def names_of_spans(destination: Path) -> list[str]:
+    """Return the names of the spans that were handed out in the newest run."""
+    plan = str(max((destination / "_vgen" / "runs").iterdir()) / "plan.parquet")
+    rows = [(one["row_group"], one["span"]) for one in spans_of(destination)]
+    return [read_video(plan, group)[1][span].name for group, span in rows]

@@ -9,7 +9,7 @@ import pytest
 from pipelines.attempts import MAX_ATTEMPTS
 from pipelines.run import Finished, Request, execute_on, prepare
 from tests.media_factory import Media
-from tests.pipelines.archive import add_good, add_long, outputs_of, spans_of
+from tests.pipelines.archive import add_good, add_long, names_of_spans, outputs_of, spans_of
 from tests.pipelines.oracle import assert_same_times
 from tests.pipelines.processes import RAY_MARKS, Vgen, chunks_of, started, wait_until
 from tests.pipelines.workers import Misfortune
@@ -119,9 +119,7 @@ def assert_goes_on(vgen: Vgen, source: Path, destination: Path, whole: dict[str,
     ran = vgen("enhance", source, destination, *FLAGS, "--json")
     assert ran.status == 0, ran.stderr
     assert f"{len(finished)} finished chunks reused" in ran.stderr
-    made = spans_of(destination)
-    names = {f"{one['start']:09d}-{one['stop']:09d}" for one in made}
-    assert not names & finished
+    assert not finished & set(names_of_spans(destination))
     after = outputs_of(destination)
     assert {name: content for name, (_, content) in after.items()} == whole
     assert {name: after[name] for name in published} == published
