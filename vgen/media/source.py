@@ -14,6 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 import av
@@ -71,7 +72,11 @@ def open_source(
         raise ProbeError("the file is empty", uri=uri)
     place = open_path or uri
     with ExitStack() as stack:
-        container = _open_local(uri, place) if is_local(place) else _open_remote(uri, place, stack)
+        container = (
+            _open_local(uri, local_path(place))
+            if is_local(place)
+            else _open_remote(uri, place, stack)
+        )
         yield stack.enter_context(container)
 
 
@@ -80,9 +85,9 @@ def open_bytes(uri: str) -> BinaryIO:
     return local_path(uri).open("rb") if is_local(uri) else open_read(uri)
 
 
-def _open_local(uri: str, path: str) -> InputContainer:
+def _open_local(uri: str, path: Path) -> InputContainer:
     with translated(uri):
-        status = os.stat(path)  # noqa: PTH116 - a path stays a str here, as it came
+        status = path.stat()
     # A pipe or device could block for ever; a folder has a worse message of its own.
     if not stat.S_ISREG(status.st_mode):
         raise ProbeError("not a plain file", uri=uri)
@@ -92,7 +97,7 @@ def _open_local(uri: str, path: str) -> InputContainer:
         # The prefix keeps a name such as "concat:a|b" from being read as a protocol.
         return av.open(f"file:{path}", "r", options=_locks("file"), metadata_errors="replace")
     except FOREIGN_ERRORS as error:
-        with translated(uri), open(path, "rb") as file:  # noqa: PTH123 - a str, as above
+        with translated(uri), path.open("rb") as file:
             message = _refusal(error, file)
         raise ProbeError(message, uri=uri) from error
 
