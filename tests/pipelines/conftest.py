@@ -11,19 +11,28 @@ import pytest
 from pipelines.cli import main
 from pipelines.cluster import WORKER_ENVIRONMENT, Cluster, connected
 from tests.pipelines.processes import Ran, Vgen, ray_environment
+from tests.pipelines.proxy import Proxy, proxy_of
 
 NUM_CPUS = 4
 
 
 @pytest.fixture(scope="session")
-def embedded_ray(s3_server) -> Iterator[Cluster]:
-    """A Ray that all tests share; its workers reach the S3 server of ``s3``."""
+def s3_proxy(s3_server) -> Iterator[Proxy]:
+    """What stands between the workers and the S3 server of ``s3``, and counts."""
+    with proxy_of(s3_server.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def embedded_ray(s3_server, s3_proxy) -> Iterator[Cluster]:
+    """A Ray that all tests share; its workers reach the S3 server through ``s3_proxy``."""
     with pytest.MonkeyPatch.context() as patch, ray_environment() as own:
         for name, value in (WORKER_ENVIRONMENT | own).items():
             patch.setenv(name, value)
         with pytest.MonkeyPatch.context() as only_at_start:
             for name, value in s3_server.environment.items():
                 only_at_start.setenv(name, value)
+            only_at_start.setenv("AWS_ENDPOINT_URL", s3_proxy.endpoint)
             import ray
 
             ray.init(
