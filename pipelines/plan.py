@@ -26,7 +26,6 @@ from pipelines.numerics import numerics
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.release_files import ReleaseRef
 from pipelines.scratch import scratch
-from pipelines.sources import local_source
 from vgen import storage
 from vgen.config import Recipe
 from vgen.enhance.plan import plan_spans
@@ -174,8 +173,7 @@ def probe_source(
         with process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
             info, timeline = probe_video(ref, recipe.limits)
             encode = resolve_encoding(info, recipe.encode, scale=spec.scale)
-            with local_source(ref, info) as source_path:
-                encode = resolve_container(ref.uri, info, encode, open_path=source_path)
+            encode = resolve_container(ref.uri, info, encode)
     except MediaError as error:
         return ProbedVideo(fault=fault_of("probe", error))
     except StorageError as error:
