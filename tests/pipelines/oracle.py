@@ -1,19 +1,33 @@
 """What an independent ffmpeg program sees in a file: the judge of every output here."""
 
 import re
+import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from tests.media_factory import run_ffmpeg
+from tests.media_factory import FFMPEG, run_ffmpeg
 
+_FIELDS = {"progressive", "top first", "bottom first", "top coded first (swapped)",
+           "bottom coded first (swapped)"}  # fmt: skip
 MKV_TICK_S = Fraction(1, 1000)
 """Matroska rounds every time to a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """What a file says of the video stream that a player takes."""
+
+    size: str
+    pixel_aspect: str
+    color: tuple[str, ...]
+    """Range, then matrix, primaries and transfer; empty where nothing is said."""
+    rotation_deg: float
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
-    """The frames of a file's first video stream, in the order in which they are shown."""
+    """The frames of the video stream that a player takes, in the order in which they are shown."""
 
     times_s: tuple[Fraction, ...]
     hashes: tuple[str, ...]
@@ -23,7 +37,7 @@ class Shown:
 def shown(path: Path) -> Shown:
     """Decode ``path`` in sequence, with one thread, and return what is to be seen when."""
     text = run_ffmpeg(
-        "-threads", "1", "-copyts", "-noautorotate", "-i", f"file:{path}", "-map", "0:V:0",
+        "-threads", "1", "-copyts", "-noautorotate", "-i", f"file:{path}", "-an", "-sn", "-dn",
         "-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "framehash", "-hash", "md5",
         "-",
     )  # fmt: skip
@@ -34,6 +48,50 @@ def shown(path: Path) -> Shown:
     return Shown(
         times_s=tuple(int(row[2]) * time_base for row in rows),
         hashes=tuple(row[5].strip() for row in rows),
+    )
+
+
+def decodes(path: Path) -> str:
+    """Decode all video and sound of ``path`` and return what the program complains about."""
+    command = [
+        FFMPEG, "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:v", "-map", "0:a?",
+        "-f", "null", "-",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    return done.stderr
+
+
+def shows(path: Path) -> bool:
+    """Whether the program decodes at least one frame of video."""
+    command = [
+        FFMPEG, "-nostdin", "-v", "quiet", "-i", f"file:{path}", "-an", "-sn", "-dn",
+        "-frames:v", "1", "-f", "framehash", "-",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return any(line.startswith("0,") for line in done.stdout.splitlines())
+
+
+def described(path: Path) -> Described:
+    """Return what the program prints of the stream it would play."""
+    command = [
+        FFMPEG, "-hide_banner", "-nostdin", "-noautorotate", "-i", f"file:{path}", "-an", "-sn",
+        "-dn", "-frames:v", "1", "-c", "copy", "-f", "null", "-",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    chosen = re.search(r"Stream #0:(\d+)\S* -> #0:0", done.stderr)
+    assert chosen, done.stderr
+    told = done.stderr.split("Output #0")[0].split(f"Stream #0:{chosen[1]}", 1)[1]
+    line, below = told.splitlines()[0], told.split("\n  Stream #")[0]
+    size, aspect = re.search(r", (\d+x\d+)", line), re.search(r"SAR (\d+:\d+)", line)
+    turned = re.search(r"rotation of (-?[\d.]+)", below)
+    color = re.search(r"[a-z0-9]+\(([^)]*)\), \d+x\d+", line)
+    words = color[1].split(", ") if color else []
+    assert size
+    return Described(
+        size=size[1],
+        pixel_aspect=aspect[1] if aspect else "1:1",
+        color=tuple(word for word in words if word not in _FIELDS),
+        rotation_deg=float(turned[1]) if turned else 0.0,
     )
 
 

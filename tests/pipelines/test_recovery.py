@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.assemble import Publishing
 from pipelines.attempts import MAX_ATTEMPTS
 from pipelines.run import Finished, Request, execute_on, prepare
 from tests.media_factory import Media
@@ -14,6 +15,7 @@ from tests.pipelines.oracle import assert_same_times
 from tests.pipelines.processes import RAY_MARKS, Vgen, chunks_of, started, wait_until
 from tests.pipelines.workers import Misfortune
 from vgen.config import EncodeSettings, Recipe
+from vgen.manifest import Manifest
 
 pytestmark = RAY_MARKS
 
@@ -81,6 +83,26 @@ def test_a_destination_that_cannot_be_written_stops_the_run(media: Media, vgen: 
     again = vgen("enhance", tmp_path / "in", tmp_path / "out", *flags)
     assert again.status == 0
     assert_same_times(tmp_path / "out" / "a.mp4", media["vfr_mp4"])
+
+
+def test_a_kill_between_output_and_manifest_is_made_good(media: Media, vgen: Vgen, tmp_path):
+    """The record beside the chunks tells the output from somebody else's file."""
+    add_good(tmp_path / "in", media, {"a.mp4": "vfr_mp4"})
+    flags = ("--release", "identity", "--encode.preset", "ultrafast", "--json")
+    assert vgen("enhance", tmp_path / "in", tmp_path / "out", *flags).status == 0
+    output = tmp_path / "out" / "a.mp4"
+    path = tmp_path / "out" / "_vgen" / "manifests" / "a.mp4.json"
+    manifest = Manifest.model_validate_json(path.read_bytes())
+    path.unlink()
+    assert vgen("enhance", tmp_path / "in", tmp_path / "out", *flags).status == 1
+    assert not path.exists(), "without the record it is somebody else's"
+    record = Publishing(output_path="a.mp4", size_bytes=manifest.size_bytes, digest=manifest.sha256)
+    chunks = tmp_path / "out" / "_vgen" / "chunks" / manifest.work_key
+    (chunks / "publishing.json").write_text(record.model_dump_json())
+    content = output.read_bytes()
+    assert vgen("enhance", tmp_path / "in", tmp_path / "out", *flags).status == 0
+    assert output.read_bytes() == content
+    assert Manifest.model_validate_json(path.read_bytes()).sha256 == manifest.sha256
 
 
 FLAGS = ("--encode.preset", "ultrafast", "--span-frames", "50")

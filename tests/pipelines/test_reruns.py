@@ -39,7 +39,7 @@ def sources_of(destination: Path) -> dict[str, str]:
 
 
 def test_a_finished_run_again_makes_no_chunk_and_touches_no_output(media: Media, enhance, tmp_path):
-    add_good(tmp_path / "in", media, {"a.mp4": "h264_mp4", "b.avi": "mpeg4_avi"})
+    add_good(tmp_path / "in", media, {"a.mp4": "vfr_mp4", "b.avi": "mpeg4_avi"})
     assert enhance().status == 0
     outputs = outputs_of(tmp_path / "out")
     manifests = files_of(tmp_path / "out" / "_vgen" / "manifests")
@@ -55,19 +55,19 @@ def test_a_finished_run_again_makes_no_chunk_and_touches_no_output(media: Media,
 
 
 def test_a_changed_source_is_replaced_and_others_are_not(media: Media, enhance, tmp_path):
-    add_good(tmp_path / "in", media, {"a.mp4": "h264_mp4", "b.mp4": "ntsc_mp4"})
+    add_good(tmp_path / "in", media, {"a.mp4": "av1_mp4", "b.mp4": "vfr_mp4"})
     enhance()
     before = outputs_of(tmp_path / "out")
-    shutil.copyfile(media["vfr_mp4"], tmp_path / "in" / "a.mp4")
+    shutil.copyfile(media["one_frame_mp4"], tmp_path / "in" / "a.mp4")
     assert statuses(enhance()) == {"a.mp4": "done", "b.mp4": "skipped"}
     after = outputs_of(tmp_path / "out")
     assert after["b.mp4"] == before["b.mp4"]
-    assert_same_times(tmp_path / "out" / "a.mp4", media["vfr_mp4"])
+    assert_same_times(tmp_path / "out" / "a.mp4", media["one_frame_mp4"])
     assert statuses(enhance()) == {"a.mp4": "skipped", "b.mp4": "skipped"}
 
 
 def test_another_recipe_replaces_what_was_published(media: Media, enhance, tmp_path):
-    add_good(tmp_path / "in", media, {"a.mp4": "h264_mp4"})
+    add_good(tmp_path / "in", media, {"a.mp4": "vfr_mp4"})
     enhance()
     [before] = outputs_of(tmp_path / "out").values()
     assert statuses(enhance("--encode.crf", "40")) == {"a.mp4": "done"}
@@ -78,7 +78,7 @@ def test_another_recipe_replaces_what_was_published(media: Media, enhance, tmp_p
 
 
 def test_a_lost_output_is_made_again(media: Media, enhance, tmp_path):
-    add_good(tmp_path / "in", media, {"a.mp4": "h264_mp4"})
+    add_good(tmp_path / "in", media, {"a.mp4": "vfr_mp4"})
     enhance()
     output = tmp_path / "out" / "a.mp4"
     content = output.read_bytes()
@@ -88,7 +88,7 @@ def test_a_lost_output_is_made_again(media: Media, enhance, tmp_path):
 
 
 def test_a_file_of_somebody_else_is_replaced_only_when_asked(media: Media, enhance, tmp_path):
-    add_good(tmp_path / "in", media, {"a.mp4": "h264_mp4", "b.mp4": "ntsc_mp4"})
+    add_good(tmp_path / "in", media, {"a.mp4": "vfr_mp4", "b.mp4": "av1_mp4"})
     foreign = tmp_path / "out" / "a.mp4"
     foreign.parent.mkdir()
     foreign.write_bytes(b"somebody's work")
@@ -105,7 +105,7 @@ def test_a_file_of_somebody_else_is_replaced_only_when_asked(media: Media, enhan
     assert asked.status == 0
     assert statuses(asked) == {"a.mp4": "done", "b.mp4": "skipped"}
     assert spans_of(tmp_path / "out") == [], "its chunks were there"
-    assert_same_times(foreign, media["h264_mp4"])
+    assert_same_times(foreign, media["vfr_mp4"])
 
 
 def test_two_sources_of_one_name_are_told_apart(media: Media, enhance, tmp_path):
@@ -118,7 +118,7 @@ def test_two_sources_of_one_name_are_told_apart(media: Media, enhance, tmp_path)
 
 def test_an_added_video_changes_nothing_for_the_others(media: Media, enhance, tmp_path):
     """Not even where it would have taken the name of one that is published."""
-    add_good(tmp_path / "in", media, {"a.avi": "mpeg4_avi", "c.mp4": "h264_mp4"})
+    add_good(tmp_path / "in", media, {"a.avi": "mpeg4_avi", "c.mp4": "vfr_mp4"})
     enhance()
     before = outputs_of(tmp_path / "out")
     add_good(tmp_path / "in", media, {"a.webm": "vp9_webm"})
