@@ -105,7 +105,7 @@ def assemble(
                 status="done",
                 frames=len(frame_pts),
                 duration_s=job.info.duration_s,
-                dropped=(*job.encode.dropped, *result.dropped),
+                dropped=(*job.encode.dropped, *result.dropped, *_lost(facts)),
                 notes=(*job.info.notes, *job.encode.notes, *result.notes, *_notes(facts)),
             )
             _publish(
@@ -162,6 +162,10 @@ def _notes(facts: Sequence[ChunkFacts]) -> tuple[str, ...]:
     if unplanned:
         notes.append(f"{unplanned} frames decoded that no packet announced were kept")
     return tuple(dict.fromkeys(notes))
+
+
+def _lost(facts: Sequence[ChunkFacts]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(what for one in facts for what in one.dropped))
 
 
 def _summed(facts: Sequence[ChunkFacts]) -> dict[str, float]:

@@ -146,6 +146,7 @@ def facts_of(
         num_missing=run.stats.num_missing,
         num_unplanned=run.stats.num_unplanned,
         notes=tuple(dict.fromkeys(run.notes)),
+        dropped=tuple(sorted(run.stats.uncarried)),
         stage_cpu_seconds=seconds,
         still=still,
     )

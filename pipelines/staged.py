@@ -78,6 +78,7 @@ def decode_row(row: Row, context: RunContext) -> Row:
         stop=span.stop,
         frame_pts=(),
         packet_pts=(),
+        dropped=tuple(sorted(run.stats.uncarried)),
         num_damaged_packets=run.stats.num_damaged_packets,
         num_missing=run.stats.num_missing,
         num_unplanned=run.stats.num_unplanned,

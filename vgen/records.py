@@ -117,6 +117,8 @@ class ChunkFacts(Record):
     """Frames that the source yielded although no packet announced them."""
     notes: tuple[str, ...] = ()
     """What a reader of the report should know, such as a step down after out-of-memory."""
+    dropped: tuple[str, ...] = ()
+    """What the source's frames carried and the restored ones do not."""
     stage_cpu_seconds: dict[str, float] = {}
     """CPU seconds by stage: decode, enhance, post, encode."""
     still: Still | None = None

@@ -121,13 +121,17 @@ def codec_of(encoder: str) -> Codec:
     raise ValueError(f"{encoder!r} is not an encoder known here")
 
 
+# Only frames that come straight from a decoder have captions; an output has all or none.
+_NO_CAPTIONS = {"a53cc": "0"}
+
+
 def encoder_options(
     encoder: str, written: PlanarFormat, *, crf: int, preset: str, width: int, height: int
 ) -> dict[str, str]:
     """Return the options that decide the encoder's bytes, apart from the pictures' description."""
     quality = {"preset": preset, "crf": str(crf), "g": str(GOP_FRAMES)}
     if encoder in ("libx264", "libx264rgb"):
-        return quality | {"x264-params": "open-gop=0"}
+        return quality | {"x264-params": "open-gop=0"} | _NO_CAPTIONS
     if encoder == "libx265":
         # Without a thread pool and with one frame thread its bytes depend on nothing else.
         params = "open-gop=0:pools=none:frame-threads=1:repeat-headers=0:log-level=error"
@@ -135,7 +139,7 @@ def encoder_options(
             # x265 4.2's vector code for cutree writes outside its buffers when a side has fewer
             # than four of the lookahead's blocks of 16 pixels, and the process dies.
             params += ":cutree=0"
-        return quality | {"x265-params": params}
+        return quality | {"x265-params": params} | _NO_CAPTIONS
     if encoder == "libsvtav1":
         # It ignores thread_count, hence lp=1. irefresh-type=2: closed GOPs.
         svt = {"preset": _SVT_PRESETS[preset], "svtav1-params": "lp=1:irefresh-type=2"}

@@ -10,7 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import av
 import numpy as np
@@ -19,6 +19,7 @@ from vgen.errors import DecodeError
 from vgen.media.facts import VideoInfo
 from vgen.media.pixels import frame_from_planes, planes_of, to_planar
 from vgen.media.reader import FrameReader
+from vgen.media.tags import uncarried
 from vgen.records import Span
 
 # Their decoders conceal damage without a word, and with several threads not always alike.
@@ -50,6 +51,8 @@ class DecodeStats:
     """The file's end was reached."""
     is_from_start: bool = False
     """The file was read from its first packet."""
+    uncarried: set[str] = field(default_factory=set)
+    """What hangs on the source's frames and on none that is made of them, named for people."""
     first_crc: tuple[int, int] | None = None
     """PTS and ``frame_crc`` of the first frame of the span proper."""
     after_crc: tuple[int, int] | None = None
@@ -109,6 +112,7 @@ def decode_span(
                 _check_format(frame, info, uri)
                 stats.num_yielded += 1
                 frame.time_base = info.video.time_base  # absent where the decoder was flushed
+                stats.uncarried |= uncarried(frame)
                 planar = _detached(to_planar(frame)) if is_exact else to_planar(frame)
                 del frame
                 yield planar

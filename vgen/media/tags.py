@@ -134,6 +134,21 @@ def _mastering(raw: bytes) -> str | None:
     return f"G{green}B{blue}R{red}WP{white}L({brightest},{darkest})"
 
 
+_UNCARRIED = {
+    Type.A53_CC: "closed captions inside the picture (CEA-608/708)",
+    Type.DYNAMIC_HDR_PLUS: "dynamic HDR metadata (HDR10+)",
+    Type.DOVI_METADATA: "dynamic HDR metadata (Dolby Vision)",
+    Type.DOVI_RPU_BUFFER: "dynamic HDR metadata (Dolby Vision)",
+    Type.DYNAMIC_HDR_VIVID: "dynamic HDR metadata (HDR Vivid)",
+}
+
+
+def uncarried(frame: av.VideoFrame) -> set[str]:
+    """Name what hangs on ``frame`` and cannot be put on a restored one: PyAV only reads it."""
+    items: Iterator[SideData] = iter(frame.side_data)  # type: ignore[arg-type] # stubs: one item
+    return {_UNCARRIED[item.type] for item in items if item.type in _UNCARRIED}
+
+
 def _side_data(frame: av.VideoFrame, kind: Type) -> bytes | None:
     items: Iterator[SideData] = iter(frame.side_data)  # type: ignore[arg-type] # stubs: one item
     return next((bytes(item) for item in items if item.type == kind), None)
