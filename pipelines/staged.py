@@ -112,9 +112,8 @@ class EnhanceFrames:
             return _with_frames(_small(row), planes, pts, facts.model_copy(update=told))
 
         video = job_of(row, self._context)[0].info.video
-        return _on_frames(
-            row, self._context, restore, (video.width, video.height, video.planar_format)
-        )
+        layout = (video.width, video.height, video.planar_format)
+        return _on_frames("enhance", row, self._context, restore, layout)
 
 
 def encode_row(row: Row, context: RunContext) -> Row:
@@ -139,17 +138,21 @@ def encode_row(row: Row, context: RunContext) -> Row:
         Attempts(uri, context.run_id).end()
         return {**_small(row), "frames": len(chunk.frame_pts), "ended": time.time()}
 
-    ended = _on_frames(row, context, encode, (plan.width, plan.height, plan.pixel_format))
-    return _small(ended)
+    layout = (plan.width, plan.height, plan.pixel_format)
+    return _small(_on_frames("encode", row, context, encode, layout))
 
 
 def _on_frames(
+    stage: str,
     row: Row,
     context: RunContext,
     work: Callable[[Iterator[av.VideoFrame], ChunkFacts], Row],
     layout: tuple[int, int, str],
 ) -> Row:
-    """Do ``work`` on the row's frames; a fault of the file fails the row."""
+    """Do ``work`` on the row's frames; a fault of the file fails the row.
+
+    Each stage counts its own starts: Ray repeats the stage whose worker died, not those before.
+    """
     packed, pts, text = row["planes"], row["pts"], row["facts"]
     assert isinstance(packed, np.ndarray)
     assert isinstance(pts, np.ndarray)
@@ -158,12 +161,17 @@ def _on_frames(
     width, height, format_name = layout
     frames = unpack(packed, pts, width=width, height=height, format_name=format_name)
     job, _, uri = job_of(row, context)
+    attempts = Attempts(f"{uri}.{stage}", context.run_id)
     try:
-        return work(frames, ChunkFacts.model_validate_json(str(text)))
+        attempts.begin(job.ref.uri)
+        ended = work(frames, ChunkFacts.model_validate_json(str(text)))
     except MediaError as error:
+        attempts.end()
         Attempts(uri, context.run_id).end()
         failed = fault_row(row, float(str(row["began"])), error, stop_uri_of(job, context))
         return _with_frames(failed, _NO_PLANES, _NO_PTS, None)
+    attempts.end()
+    return ended
 
 
 def _span_run(row: Row, context: RunContext) -> SpanRun:

@@ -1,8 +1,9 @@
 """Killed at ten moments between the first chunk and the last, on a disk and in a bucket."""
 
 import random
+import shutil
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from tests.pipelines.processes import (
     wait_until,
 )
 from tests.pipelines.test_s3 import put
+from vgen.models.release import bundled_releases
 
 pytestmark = [*RAY_MARKS, pytest.mark.slow, pytest.mark.timeout(7200)]
 
-FLAGS = ("--encode.preset", "ultrafast", "--span-frames", "50", "--json")
 MIN_CHUNKS = 8
 NUM_KILLS = 10
 
@@ -36,10 +37,14 @@ class Place:
     source: str
     destination: str
     folder: Path
+    flags: tuple[str, ...]
 
-    def started(self, environment: dict[str, str]) -> Iterator[Started]:
-        command = ("pipelines.cli", "enhance", self.source, self.destination, *FLAGS)
-        return started(*command, "--address", "local", **environment)
+    @property
+    def command(self) -> tuple[str, ...]:
+        return ("enhance", self.source, self.destination, *self.flags)
+
+    def started(self, environment: dict[str, str]) -> AbstractContextManager[Started]:
+        return started("pipelines.cli", *self.command, "--address", "local", **environment)
 
     def videos(self) -> dict[str, bytes]:
         return {name: content for name, (_, content) in outputs_of(self.folder).items()}
@@ -53,22 +58,37 @@ def archive(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(archive, vgen: Vgen, tmp_path_factory) -> dict[str, bytes]:
+def flags(tmp_path_factory) -> tuple[str, ...]:
+    """Flags of every run here; the release is a copy, as drills take long and files change."""
+    release = tmp_path_factory.mktemp("release") / "tiny.safetensors"
+    shutil.copyfile(bundled_releases()["restore-tiny"], release)
+    cheap = ("--encode.preset", "ultrafast", "--span-frames", "50")
+    return ("--release", str(release), *cheap, "--json")
+
+
+@pytest.fixture(scope="module")
+def whole(archive, flags, vgen: Vgen, tmp_path_factory) -> dict[str, bytes]:
     """The outputs of a run that nothing disturbs."""
     destination = tmp_path_factory.mktemp("whole") / "out"
-    assert vgen("enhance", archive, destination, *FLAGS).status == 0
+    assert vgen("enhance", archive, destination, *flags).status == 0
     assert len(names_of_spans(destination)) >= MIN_CHUNKS
     return {name: content for name, (_, content) in outputs_of(destination).items()}
 
 
 @pytest.fixture(params=["disk", "bucket"])
-def place_of(request, archive, s3, tmp_path):
+def place_of(request, archive, flags, s3, tmp_path):
     """Make places of one kind by name; all have the same source."""
 
     def make(name: str) -> Place:
         if request.param == "disk":
             folder = tmp_path / name
-            return Place(kind="disk", source=str(archive), destination=str(folder), folder=folder)
+            return Place(
+                kind="disk",
+                source=str(archive),
+                destination=str(folder),
+                folder=folder,
+                flags=flags,
+            )
         source = f"{s3.bucket}/drill-in"
         put(archive, source)
         return Place(
@@ -76,6 +96,7 @@ def place_of(request, archive, s3, tmp_path):
             source=source,
             destination=f"{s3.bucket}/drill-{name}",
             folder=s3.root / "bucket" / f"drill-{name}",
+            flags=flags,
         )
 
     return make
@@ -105,7 +126,7 @@ def test_a_run_killed_at_ten_moments_goes_on(place_of, whole, vgen: Vgen, s3, re
         found = killed(place, wanted, dice.uniform(0, 0.5), s3.environment)
         finished = {path.name for path in chunks_of(place.folder)}
         assert set(place.videos()) <= {"long.mp4"}
-        ran = vgen("enhance", place.source, place.destination, *FLAGS)
+        ran = vgen(*place.command)
         assert ran.status == 0, ran.stderr
         assert not finished & set(names_of_spans(place.folder))
         assert place.videos() == whole
@@ -140,7 +161,7 @@ def test_a_run_killed_again_and_again_goes_on(
         put(tmp_path / "added", place.source)
     try:
         finished = {path.name for path in chunks_of(place.folder)}
-        ran = vgen("enhance", place.source, place.destination, *FLAGS)
+        ran = vgen(*place.command)
         assert ran.status == 0, ran.stderr
         assert not finished & set(names_of_spans(place.folder))
         videos = place.videos()

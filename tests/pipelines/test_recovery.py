@@ -8,12 +8,13 @@ import pytest
 
 from pipelines.assemble import Publishing
 from pipelines.attempts import MAX_ATTEMPTS
+from pipelines.context import Topology
 from pipelines.run import Finished, Request, execute_on, prepare
 from tests.media_factory import Media
 from tests.pipelines.archive import add_good, add_long, names_of_spans, outputs_of, spans_of
 from tests.pipelines.oracle import assert_same_times
 from tests.pipelines.processes import RAY_MARKS, Vgen, chunks_of, started, wait_until
-from tests.pipelines.workers import Misfortune
+from tests.pipelines.workers import Misfortune, MisfortuneFrames
 from vgen.config import EncodeSettings, Recipe
 from vgen.manifest import Manifest
 
@@ -35,12 +36,16 @@ def stricken(embedded_ray, media: Media, tmp_path_factory) -> Finished:
     folder = tmp_path_factory.mktemp("stricken")
     add_good(folder / "in", media, {"innocent.mp4": "h264_mp4"})
     add_good(folder / "in", media, dict.fromkeys((*FAULTS, "poison_once.mp4"), "vfr_mp4"))
-    request = Request(
+    return execute_on(embedded_ray, prepare(request_of(folder)), say=print, worker=Misfortune)
+
+
+def request_of(folder: Path, topology: Topology = "fused") -> Request:
+    return Request(
         source=str(folder / "in"),
         destination=str(folder / "out"),
         recipe=Recipe(release="identity", encode=EncodeSettings(preset="ultrafast")),
+        topology=topology,
     )
-    return execute_on(embedded_ray, prepare(request), say=print, worker=Misfortune)
 
 
 @pytest.mark.parametrize(("name", "fault"), FAULTS.items())
@@ -64,6 +69,20 @@ def test_totals_add_up_where_much_went_wrong(stricken):
     totals = stricken.report.totals
     assert totals.listed == len(stricken.report.videos) == len(FAULTS) + len(FINE)
     assert (totals.done, totals.skipped, totals.failed) == (len(FINE), 0, len(FAULTS))
+
+
+def test_poison_is_found_in_the_staged_topology_too(embedded_ray, media: Media, tmp_path):
+    add_good(tmp_path / "in", media, dict.fromkeys(("innocent.mp4", "poison.mp4"), "vfr_mp4"))
+    finished = execute_on(
+        embedded_ray,
+        prepare(request_of(tmp_path, "staged")),
+        say=print,
+        worker=MisfortuneFrames,
+    )
+    innocent, poison = finished.report.videos
+    assert innocent.status == "done"
+    assert f"its worker process died {MAX_ATTEMPTS} times" in poison.error.message
+    assert not Path(poison.output_uri).exists()
 
 
 def test_a_destination_that_cannot_be_written_stops_the_run(media: Media, vgen: Vgen, tmp_path):

@@ -33,6 +33,15 @@ class Misfortune(EnhanceSpan):
         return made
 
 
+class MisfortuneFrames(EnhanceFrames):
+    """The poison of ``Misfortune`` for the staged topology."""
+
+    def __call__(self, row: Row) -> Row:
+        if Path(job_of(row, self._context)[0].ref.uri).stem == "poison":
+            self._enhancer = _Deadly()
+        return super().__call__(row)
+
+
 class _Deadly:
     """A network that takes its process along at the first touch, as a crash in a library does."""
 
