@@ -31,21 +31,22 @@ PRESETS = {
 class Mix:
     """How often each kind of damage is drawn; only the ratios count."""
 
-    noise: float = 0.24
+    noise: float = 0.10
     """Gaussian noise, sigma up to 55."""
-    noise_subsampled: float = 0.06
+    noise_subsampled: float = 0.03
     """The same, kept in a lossless 4:2:0 file."""
-    sensor: float = 0.05
+    sensor: float = 0.02
     """Noise that grows with light, often correlated between neighbours."""
-    codec: float = 0.36
-    """x264 crf 18 to 48, MPEG-2, MPEG-4."""
-    noise_then_codec: float = 0.08
+    codec: float = 0.62
+    """x264 crf 18 to 48, MPEG-2, MPEG-4. Half of the mix: noise is learned in minutes, while
+    what a codec loses comes back slowly and by tenths of a decibel."""
+    noise_then_codec: float = 0.06
     """Light noise that a codec then had to spend its bits on."""
-    soft: float = 0.05
+    soft: float = 0.03
     """Blur, or a smaller size and back; half of it coded afterwards."""
-    jpeg: float = 0.02
+    jpeg: float = 0.01
     """Every frame a JPEG of its own."""
-    clean: float = 0.04
+    clean: float = 0.03
     """Untouched, or 4:2:0 alone."""
     near_clean: float = 0.10
     """x264 crf 10 to 18."""
@@ -121,7 +122,7 @@ def jpeg(clip_thwc: Clip, *, quality: int) -> Clip:
 
 def draw_encoding(rng: Generator, *, best_crf: int, worst_crf: int) -> Encoding:
     """Draw a codec and its settings; crf in ``[best_crf, worst_crf]``, q to match for MPEG."""
-    codec = rng.choice(["libx264", "mpeg2video", "mpeg4"], p=[0.8, 0.1, 0.1])
+    codec = rng.choice(["libx264", "mpeg2video", "mpeg4"], p=[0.86, 0.07, 0.07])
     crf = int(rng.integers(best_crf, worst_crf + 1))
     # Six steps of crf double the quantiser; crf 18 looks about like q 2.
     quantiser = int(np.clip(2 * 2 ** ((crf - 18) / 6), 2, 31))
@@ -158,7 +159,7 @@ def _sensor(clip_thwc: Clip, rng: Generator) -> Clip:
 
 def _codec(clip_thwc: Clip, rng: Generator) -> Clip:
     # One in six is far gone: archives of the web's first years look like that.
-    low, high = (41, 48) if rng.random() < 1 / 6 else (18, 40)
+    low, high = ((18, 25), (26, 40), (41, 48))[rng.choice(3, p=[1 / 6, 2 / 3, 1 / 6])]
     return code_clip(clip_thwc, draw_encoding(rng, best_crf=low, worst_crf=high))
 
 

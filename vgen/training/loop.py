@@ -54,7 +54,7 @@ class TrainSettings(BaseModel):
     patch_px: int = Field(default=64, ge=16, multiple_of=8)
     learning_rate: float = Field(default=2e-3, gt=0)
     warmup_steps: int = Field(default=200, ge=1)
-    steps_per_example: float = Field(default=0.5, gt=0)
+    steps_per_example: float = Field(default=1.0, gt=0)
     """Steps between two examples that enter the pool."""
     workers: int = Field(default=0, ge=0)
     """Processes that make examples; 0 makes them between steps. Does not change the result."""
