@@ -223,9 +223,9 @@ def demo(*, output: Path = Path("demo-out")) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; no traceback unless VGEN_DEBUG=1."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    if os.environ.get("VGEN_DEBUG") != "1":
-        logging.disable(logging.WARNING)  # what matters is in the report
+    # What warnings say is in the report, or in the sentence a command ends with.
+    level = logging.WARNING if os.environ.get("VGEN_DEBUG") == "1" else logging.ERROR
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop` and schedulers send this one
     try:
         return int(app(tokens, exit_on_error=False, print_error=False) or OK)

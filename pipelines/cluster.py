@@ -25,6 +25,7 @@ WORKER_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+_QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Rows between operators are small, pixels cross the store in the staged topology only.
 LOCAL_OBJECT_STORE_BYTES = 512 << 20
 
@@ -69,19 +70,12 @@ def connected(address: str | None) -> Iterator[Cluster]:
     if ray.is_initialized():
         yield _facts(is_embedded=False)
         return
-    common = {"log_to_driver": False, "logging_level": logging.ERROR}
     at_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if is_embedded:
-            ray.init(
-                address="local",
-                num_cpus=usable_cpus(),
-                include_dashboard=False,
-                object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-                **common,
-            )
+            start_embedded(usable_cpus(), LOCAL_OBJECT_STORE_BYTES)
         else:
-            ray.init(address=target, runtime_env={"env_vars": WORKER_ENVIRONMENT}, **common)
+            ray.init(address=target, runtime_env={"env_vars": WORKER_ENVIRONMENT}, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"no Ray at {target!r}: {error}; start one, or use --address local"
@@ -92,6 +86,35 @@ def connected(address: str | None) -> Iterator[Cluster]:
         yield _facts(is_embedded=is_embedded)
     finally:
         ray.shutdown()
+
+
+def start_embedded(num_cpus: int, object_store_bytes: int) -> None:
+    """Start a Ray in this process's care, and once more if a busy machine let it time out.
+
+    Raises:
+        ConfigError: it timed out twice.
+    """
+    import ray
+
+    for attempt in (1, 2):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                object_store_memory=object_store_bytes,
+                **_QUIET,
+            )
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if attempt == 2:
+                raise ConfigError(
+                    "Ray did not start within 30 s, twice: the machine is too busy; try again later"
+                ) from error
+        else:
+            return
 
 
 def device_before_ray(address: str | None) -> str | None:

@@ -2,14 +2,13 @@
 
 import contextlib
 import io
-import logging
 import signal
 from collections.abc import Iterator
 
 import pytest
 
 from pipelines.cli import main
-from pipelines.cluster import WORKER_ENVIRONMENT, Cluster, connected
+from pipelines.cluster import WORKER_ENVIRONMENT, Cluster, connected, start_embedded
 from tests.pipelines.processes import Ran, Vgen, ray_environment
 from tests.pipelines.proxy import Proxy, proxy_of
 
@@ -33,16 +32,9 @@ def embedded_ray(s3_server, s3_proxy) -> Iterator[Cluster]:
             for name, value in s3_server.environment.items():
                 only_at_start.setenv(name, value)
             only_at_start.setenv("AWS_ENDPOINT_URL", s3_proxy.endpoint)
-            import ray
+            start_embedded(NUM_CPUS, 256 << 20)
+        import ray
 
-            ray.init(
-                address="local",
-                num_cpus=NUM_CPUS,
-                include_dashboard=False,
-                object_store_memory=256 << 20,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
         try:
             with connected("local") as cluster:
                 yield cluster
@@ -60,7 +52,6 @@ def vgen(embedded_ray) -> Vgen:
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
             status = main([str(one) for one in arguments])
         signal.signal(signal.SIGTERM, before)
-        logging.disable(logging.NOTSET)
         return Ran(status=status, stdout=stdout.getvalue(), stderr=stderr.getvalue())
 
     return run
