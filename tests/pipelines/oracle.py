@@ -52,10 +52,10 @@ def shown(path: Path) -> Shown:
 
 
 def decodes(path: Path) -> str:
-    """Decode all video and sound of ``path`` and return what the program complains about."""
+    """Decode all video of ``path`` and return what the program complains about."""
     command = [
-        FFMPEG, "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:v", "-map", "0:a?",
-        "-f", "null", "-",
+        FFMPEG, "-nostdin", "-v", "error", "-copyts", "-i", f"file:{path}", "-map", "0:v",
+        "-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "null", "-",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     return done.stderr
@@ -72,25 +72,29 @@ def shows(path: Path) -> bool:
 
 
 def described(path: Path) -> Described:
-    """Return what the program prints of the stream it would play."""
+    """Return what the program says of the stream it would play, once it has decoded a frame.
+
+    Limited range and none told are the same to every player.
+    """
     command = [
         FFMPEG, "-hide_banner", "-nostdin", "-noautorotate", "-i", f"file:{path}", "-an", "-sn",
-        "-dn", "-frames:v", "1", "-c", "copy", "-f", "null", "-",
+        "-dn", "-frames:v", "1", "-f", "null", "-",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    source, _, shown_as = done.stderr.partition("Output #0")
     chosen = re.search(r"Stream #0:(\d+)\S* -> #0:0", done.stderr)
     assert chosen, done.stderr
-    told = done.stderr.split("Output #0")[0].split(f"Stream #0:{chosen[1]}", 1)[1]
-    line, below = told.splitlines()[0], told.split("\n  Stream #")[0]
-    size, aspect = re.search(r", (\d+x\d+)", line), re.search(r"SAR (\d+:\d+)", line)
+    below = source.split(f"Stream #0:{chosen[1]}", 1)[1].split("\n  Stream #")[0]
     turned = re.search(r"rotation of (-?[\d.]+)", below)
+    line = next(line for line in shown_as.splitlines() if "Stream #0:0" in line)
+    size, aspect = re.search(r", (\d+x\d+)", line), re.search(r"SAR (\d+:\d+)", line)
     color = re.search(r"[a-z0-9]+\(([^)]*)\), \d+x\d+", line)
     words = color[1].split(", ") if color else []
     assert size
     return Described(
         size=size[1],
         pixel_aspect=aspect[1] if aspect else "1:1",
-        color=tuple(word for word in words if word not in _FIELDS),
+        color=tuple(word for word in words if word not in {*_FIELDS, "tv"}),
         rotation_deg=float(turned[1]) if turned else 0.0,
     )
 
