@@ -9,22 +9,32 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
+from av.video.plane import VideoPlane
 from numpy.typing import NDArray
+
+_Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
 _CHROMA = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
 _NAME = re.compile(r"(?:gray|gbrp|yuv(?P<chroma>4\d\d)p)(?P<bits>\d+)?(?:le)?")
 
 # Formats that swscale repacks into a planar one without touching a sample value.
 _REPACKED = {
-    "nv12": "yuv420p", "nv21": "yuv420p", "nv16": "yuv422p", "nv24": "yuv444p",
     "yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p", "uyyvyy411": "yuv411p",
-    "p010le": "yuv420p10le", "p012le": "yuv420p12le", "p210le": "yuv422p10le",
-    "y210le": "yuv422p10le", "rgb24": "gbrp", "bgr24": "gbrp", "rgb0": "gbrp", "bgr0": "gbrp",
+    "rgb24": "gbrp", "bgr24": "gbrp", "rgb0": "gbrp", "bgr0": "gbrp",
     "0rgb": "gbrp", "0bgr": "gbrp", "pal8": "gbrp", "rgb48le": "gbrp16le", "bgr48le": "gbrp16le",
     "monow": "gray", "monob": "gray", "rgb565le": "gbrp", "rgb555le": "gbrp", "rgb8": "gbrp",
+}  # fmt: skip
+# Luma, then interleaved chroma: target, unused low bits, whether V comes first. Taken apart here,
+# because swscale reads memory that nobody wrote when it does.
+_SEMIPLANAR = {
+    "nv12": ("yuv420p", 0, False), "nv21": ("yuv420p", 0, True),
+    "nv16": ("yuv422p", 0, False), "nv24": ("yuv444p", 0, False),
+    "p010le": ("yuv420p10le", 6, False), "p012le": ("yuv420p12le", 4, False),
+    "p210le": ("yuv422p10le", 6, False),
 }  # fmt: skip
 # Alpha has no place in the codecs written here; it is dropped and the report says so.
 _ALPHA = {
@@ -100,6 +110,10 @@ def planar_name(source_format: str) -> tuple[str, bool]:
     if name.endswith("be"):
         name = f"{name[:-2]}le"
     has_alpha = name in _ALPHA
+    if name in _SEMIPLANAR:
+        return _SEMIPLANAR[name][0], False
+    if name == "y210le":
+        return "yuv422p10le", False
     return planar_format(_ALPHA.get(name) or _REPACKED.get(name, name)).name, has_alpha
 
 
@@ -112,23 +126,23 @@ def to_planar(frame: av.VideoFrame) -> av.VideoFrame:
         return _carried(
             frame_from_planes(planes_of(frame), name, frame.pts, frame.time_base), frame
         )
+    if frame.format.name in _SEMIPLANAR:
+        return _carried(_taken_apart(frame), frame)
+    if frame.format.name == "y210le":
+        return _carried(_unpacked_y210(frame), frame)
     return _carried(frame.reformat(format=name), frame)
 
 
-def planes_of(frame: av.VideoFrame) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], ...]:
+def planes_of(frame: av.VideoFrame) -> tuple[_Plane, ...]:
     """Return writable views of the planes, cropped of line padding; valid while frame lives."""
     is_byte = frame.format.components[0].bits == 8
-    views: list[NDArray[np.uint8] | NDArray[np.uint16]] = []
-    for plane in frame.planes:
-        held = memoryview(plane)
-        samples = np.frombuffer(held, np.uint8) if is_byte else np.frombuffer(held, np.uint16)
-        rows = samples.reshape(-1, plane.line_size // samples.itemsize)
-        views.append(rows[: plane.height, : plane.width])
-    return tuple(views)
+    return tuple(
+        _rows(plane, is_byte=is_byte)[: plane.height, : plane.width] for plane in frame.planes
+    )
 
 
 def frame_from_planes(
-    planes: Sequence[NDArray[np.uint8] | NDArray[np.uint16]],
+    planes: Sequence[_Plane],
     format_name: str,
     pts: int | None,
     time_base: Fraction | None,
@@ -142,6 +156,41 @@ def frame_from_planes(
     if time_base is not None:
         frame.time_base = time_base
     return frame
+
+
+def _rows(plane: VideoPlane, *, is_byte: bool) -> _Plane:
+    """View a plane with its line padding."""
+    held = memoryview(plane)
+    samples = np.frombuffer(held, np.uint8) if is_byte else np.frombuffer(held, np.uint16)
+    return samples.reshape(-1, plane.line_size // samples.itemsize)
+
+
+def _taken_apart(frame: av.VideoFrame) -> av.VideoFrame:
+    name, shift, is_swapped = _SEMIPLANAR[frame.format.name]
+    layout = planar_format(name)
+    (height, width), (rows, columns), _ = layout.plane_shapes(frame.width, frame.height)
+    luma, pairs = (_rows(plane, is_byte=layout.bit_depth == 8) for plane in frame.planes)
+    views = [
+        luma[:height, :width],
+        pairs[:rows, : 2 * columns : 2],
+        pairs[:rows, 1 : 2 * columns : 2],
+    ]
+    if is_swapped:
+        views[1:] = views[:0:-1]
+    return frame_from_planes(_shifted(views, shift), name, None, None)
+
+
+def _unpacked_y210(frame: av.VideoFrame) -> av.VideoFrame:
+    """Take apart Y U Y V in the high 10 of 16 bits."""
+    words = _rows(frame.planes[0], is_byte=False)[: frame.height]
+    columns = 4 * -(-frame.width // 2)
+    views = [words[:, :columns:2][:, : frame.width], words[:, 1:columns:4], words[:, 3:columns:4]]
+    return frame_from_planes(_shifted(views, 6), "yuv422p10le", None, None)
+
+
+def _shifted(views: list[_Plane], shift: int) -> list[_Plane]:
+    # Cast, because shifting is typed as if it could change the type.
+    return [cast("_Plane", view >> shift) for view in views]
 
 
 def _carried(made: av.VideoFrame, source: av.VideoFrame) -> av.VideoFrame:
