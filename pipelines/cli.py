@@ -226,7 +226,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What warnings say is in the report, or in the sentence a command ends with.
     level = logging.WARNING if os.environ.get("VGEN_DEBUG") == "1" else logging.ERROR
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop` and schedulers send this one
+    told: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        told.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)  # `ray job stop` and schedulers send this one
     try:
         return int(app(tokens, exit_on_error=False, print_error=False) or OK)
     except KeyboardInterrupt:
@@ -239,6 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error), REFUSED)
     except StoppedError as error:
         _reraise_if_debugging()
+        if told:  # the signal reached Ray's processes as well, and their end came first
+            say(f"interrupted; go on with the same command: vgen {shlex.join(tokens)}")
+            return INTERRUPTED
         return _refuse(f"{error}; run the same command again to go on", STOPPED)
 
 
@@ -348,10 +358,6 @@ def _refuse(message: str, status: int) -> int:
 def _reraise_if_debugging() -> None:
     if os.environ.get("VGEN_DEBUG") == "1":
         raise
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
