@@ -14,9 +14,9 @@ from vgen.records import VideoOutcome
 
 pytestmark = [*RAY_MARKS, pytest.mark.real, pytest.mark.timeout(3600)]
 
-MAX_PIXELS = 160_000_000
+MAX_PIXELS = 120_000_000
 """Frames times size up to which a clip is decoded and compared here; the drills take all."""
-MAX_RESTORED_PIXELS = 30_000_000
+MAX_RESTORED_PIXELS = 15_000_000
 """The same for what a network is to restore."""
 
 
