@@ -12,7 +12,7 @@ from typing import Literal
 import av
 import av.error
 import av.filter
-from av.sidedata.sidedata import SideData, Type
+from av.sidedata.sidedata import SideData, SideDataContainer, Type
 from av.video.stream import VideoStream
 
 from vgen.media.facts import ColorTags, Hdr10
@@ -98,14 +98,14 @@ def field_order(frame: av.VideoFrame) -> FieldOrder:
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     """Return the container's nine fixed-point numbers, None where absent."""
-    matrix = _side_data(frame, Type.DISPLAYMATRIX)
+    matrix = _find_side_data(frame, Type.DISPLAYMATRIX)
     return struct.unpack("=9i", matrix) if matrix is not None and len(matrix) == 36 else None
 
 
 def static_hdr(frame: av.VideoFrame) -> Hdr10 | None:
     """Return the frame's mastering display and light levels in x265's words, None where absent."""
-    display = _side_data(frame, Type.MASTERING_DISPLAY_METADATA)
-    light = _side_data(frame, Type.CONTENT_LIGHT_LEVEL)
+    display = _find_side_data(frame, Type.MASTERING_DISPLAY_METADATA)
+    light = _find_side_data(frame, Type.CONTENT_LIGHT_LEVEL)
     mastering = None if display is None else _mastering(display)
     max_cll = None
     if light is not None and len(light) >= 8:
@@ -145,10 +145,15 @@ _UNCARRIED = {
 
 def uncarried(frame: av.VideoFrame) -> set[str]:
     """Name what hangs on ``frame`` and cannot be put on a restored one: PyAV only reads it."""
-    items: Iterator[SideData] = iter(frame.side_data)  # type: ignore[arg-type] # stubs: one item
-    return {_UNCARRIED[item.type] for item in items if item.type in _UNCARRIED}
+    return {_UNCARRIED[item.type] for item in _side_data(frame) if item.type in _UNCARRIED}
 
 
-def _side_data(frame: av.VideoFrame, kind: Type) -> bytes | None:
-    items: Iterator[SideData] = iter(frame.side_data)  # type: ignore[arg-type] # stubs: one item
-    return next((bytes(item) for item in items if item.type == kind), None)
+def _find_side_data(frame: av.VideoFrame, kind: Type) -> bytes | None:
+    return next((bytes(item) for item in _side_data(frame) if item.type == kind), None)
+
+
+def _side_data(frame: av.VideoFrame) -> Iterator[SideData]:
+    # frame.side_data would be kept in the frame, which it keeps in turn: such a frame, and the
+    # decoder's buffer with it, is not free until the garbage collector comes by.
+    items = SideDataContainer(frame)  # type: ignore[call-arg] # the stubs know no initialiser
+    yield from iter(items)

@@ -1,0 +1,51 @@
+"""What hangs on frames and cannot be carried is named, and looking at it keeps no frame alive."""
+
+import re
+import sys
+
+import av
+import pytest
+
+from tests.spans import ref_of, whole
+from vgen.config import Limits
+from vgen.media.decode import DecodeStats, decode_span
+from vgen.media.probe import probe_video
+from vgen.media.tags import display_matrix, static_hdr, uncarried
+
+# ATSC A/53 Part 4, section 6.2.3: user data "GA94" of type 3, one pair of CEA-608 bytes.
+_CAPTION = bytes.fromhex("b50031") + b"GA94" + bytes.fromhex("03c1fffc9420ff")
+_SEI = b"\0\0\1\6\4" + bytes([len(_CAPTION)]) + _CAPTION + b"\x80"
+
+
+@pytest.fixture
+def captioned(media, tmp_path):
+    """The raw H.264 clip with a caption before each of its pictures."""
+    path = tmp_path / "captioned.h264"
+    # A slice, IDR or not, whose first macroblock is the picture's first.
+    first_slice = re.compile(rb"\x00\x00\x01[\x01\x05\x21\x25\x41\x45\x61\x65][\x80-\xff]")
+    path.write_bytes(first_slice.sub(lambda found: _SEI + found[0], media["h264_raw"].read_bytes()))
+    return path
+
+
+def test_closed_captions_are_named(captioned):
+    info, timeline = probe_video(ref_of(captioned), Limits())
+    stats = DecodeStats()
+    span = whole(timeline)
+    for _ in decode_span(str(captioned), info, span, threads=1, salvage=False, stats=stats):
+        pass
+    assert stats.uncarried == {"closed captions inside the picture (CEA-608/708)"}
+
+
+def test_a_frame_without_side_data_has_nothing_to_name(media):
+    with av.open(str(media["h264_mp4"])) as container:
+        assert uncarried(next(container.decode(video=0))) == set()
+
+
+def test_a_frame_that_was_looked_at_is_free_at_once(captioned):
+    with av.open(str(captioned)) as container:
+        frame = next(container.decode(video=0))
+        before = sys.getrefcount(frame)
+        assert uncarried(frame)
+        assert static_hdr(frame) is None
+        assert display_matrix(frame) is None
+        assert sys.getrefcount(frame) == before
