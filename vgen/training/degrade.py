@@ -31,13 +31,13 @@ PRESETS = {
 class Mix:
     """How often each kind of damage is drawn; only the ratios count."""
 
-    noise: float = 0.10
+    noise: float = 0.09
     """Gaussian noise, sigma up to 55."""
     noise_subsampled: float = 0.03
     """The same, kept in a lossless 4:2:0 file."""
     sensor: float = 0.02
     """Noise that grows with light, often correlated between neighbours."""
-    codec: float = 0.62
+    codec: float = 0.60
     """x264 crf 18 to 48, MPEG-2, MPEG-4. Half of the mix: noise is learned in minutes, while
     what a codec loses comes back slowly and by tenths of a decibel."""
     noise_then_codec: float = 0.06
@@ -48,7 +48,7 @@ class Mix:
     """Every frame a JPEG of its own."""
     clean: float = 0.03
     """Untouched, or 4:2:0 alone."""
-    near_clean: float = 0.10
+    near_clean: float = 0.13
     """x264 crf 10 to 18."""
 
     def __post_init__(self) -> None:

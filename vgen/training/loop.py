@@ -50,7 +50,7 @@ class TrainSettings(BaseModel):
     """Budget in seconds of wall clock, time before a resumption included."""
     single_frame_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the budget spent on single frames first."""
-    batch: int = Field(default=16, ge=1)
+    batch: int = Field(default=8, ge=1)
     patch_px: int = Field(default=64, ge=16, multiple_of=8)
     learning_rate: float = Field(default=2e-3, gt=0)
     warmup_steps: int = Field(default=200, ge=1)

@@ -8,6 +8,7 @@ from vgen.training.objective import (
     LossWeights,
     charbonnier,
     log_error,
+    luma,
     pixel_losses,
 )
 
@@ -16,6 +17,7 @@ def test_equal_pictures_cost_next_to_nothing():
     picture = torch.rand(2, 3, 16, 16)
     losses = pixel_losses(picture, picture, LossWeights())
     assert losses["pixel"].item() == pytest.approx(1e-3)
+    assert losses["luma"].item() == pytest.approx(1e-3)
     assert losses["relative"].item() == pytest.approx(math.log(RELATIVE_EPSILON))
 
 
@@ -46,21 +48,41 @@ def test_the_relative_term_stops_at_what_cannot_be_seen():
     assert fall.item() < 0.01
 
 
+def test_the_luma_term_forgives_what_only_changes_the_colour():
+    clean = torch.full((1, 3, 8, 8), 0.5)
+    red, green = torch.tensor([0.587, 0, 0]), torch.tensor([0, 0.299, 0])
+    tinted = clean + 0.1 * (red - green)[:, None, None]
+    losses = pixel_losses(tinted, clean, LossWeights())
+    assert losses["luma"].item() == pytest.approx(1e-3, rel=1e-3)
+    assert losses["pixel"].item() > 0.02
+
+
+def test_white_has_a_luma_of_one():
+    assert luma(torch.ones(1, 3, 2, 2)).flatten().tolist() == pytest.approx([1.0] * 4)
+
+
 def test_the_total_is_the_weighted_sum():
     restored, clean = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
-    losses = pixel_losses(restored, clean, LossWeights(pixel=2.0, relative=0.5))
-    expected = 2 * losses["pixel"] + 0.5 * losses["relative"]
+    losses = pixel_losses(restored, clean, LossWeights(pixel=2.0, luma=3.0, relative=0.5))
+    expected = 2 * losses["pixel"] + 3 * losses["luma"] + 0.5 * losses["relative"]
     torch.testing.assert_close(losses["total"], expected)
 
 
 def test_a_term_without_weight_is_not_computed():
     picture = torch.rand(1, 3, 8, 8)
-    assert set(pixel_losses(picture, picture, LossWeights(relative=0))) == {"pixel", "total"}
+    assert set(pixel_losses(picture, picture, LossWeights(luma=0, relative=0))) == {
+        "pixel",
+        "total",
+    }
 
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [({"pixel": 0.0}, "pixel=0.0 must be positive"), ({"relative": -1.0}, "relative=-1.0")],
+    [
+        ({"luma": -0.5}, "luma=-0.5"),
+        ({"pixel": 0.0}, "pixel=0.0 must be positive"),
+        ({"relative": -1.0}, "relative=-1.0"),
+    ],
 )
 def test_senseless_weights_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):
