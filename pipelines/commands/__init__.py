@@ -1,0 +1,1 @@
+"""The commands of ``vgen``, by subject; ``pipelines.cli`` puts them together."""
