@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -83,6 +84,7 @@ def assemble(
         ):
             chunks = [_opened(chunk_of(destination, job, span)) for span in spans]
             facts = [chunk.facts for chunk in chunks]
+            check_joints(facts, uri=job.ref.uri)
             path = folder / f"output.{job.encode.container}"
             result = assemble_video(
                 job.ref.uri,
@@ -130,6 +132,27 @@ def assemble(
         still=max(stills, key=lambda still: still.change, default=None),
         stage_cpu_seconds=seconds,
     )
+
+
+def check_joints(facts: Sequence[ChunkFacts], *, uri: str) -> None:
+    """Compare what neighbouring spans decoded of the frame at their joint.
+
+    A last resort: damage that a decoder conceals without a word may look different when it
+    is reached by a seek.
+
+    Raises:
+        VerifyError: two spans saw different pictures.
+    """
+    for before, after in pairwise(facts):
+        seen, owned = before.after_crc, after.first_crc
+        if seen and owned and seen[0] == owned[0] and seen != owned:
+            raise VerifyError(
+                f"frame {after.start} decodes differently in two spans: the source is damaged in a "
+                f"way that its decoder conceals; run with --span-frames {facts[-1].stop} to decode "
+                "it in one go",
+                uri=uri,
+                pts=owned[0],
+            )
 
 
 def failed(job: VideoJob, fault: Fault) -> VideoOutcome:

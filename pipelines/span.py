@@ -145,6 +145,8 @@ def facts_of(
         num_damaged_packets=run.stats.num_damaged_packets,
         num_missing=run.stats.num_missing,
         num_unplanned=run.stats.num_unplanned,
+        first_crc=run.stats.first_crc,
+        after_crc=run.stats.after_crc,
         notes=tuple(dict.fromkeys(run.notes)),
         dropped=tuple(sorted(run.stats.uncarried)),
         stage_cpu_seconds=seconds,

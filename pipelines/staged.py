@@ -82,6 +82,8 @@ def decode_row(row: Row, context: RunContext) -> Row:
         num_damaged_packets=run.stats.num_damaged_packets,
         num_missing=run.stats.num_missing,
         num_unplanned=run.stats.num_unplanned,
+        first_crc=run.stats.first_crc,
+        after_crc=run.stats.after_crc,
         stage_cpu_seconds=dict(clock.seconds),
     )
     return _with_frames(result_row(row, began), planes, pts, facts)

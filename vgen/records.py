@@ -119,6 +119,10 @@ class ChunkFacts(Record):
     """What a reader of the report should know, such as a step down after out-of-memory."""
     dropped: tuple[str, ...] = ()
     """What the source's frames carried and the restored ones do not."""
+    first_crc: tuple[int, int] | None = None
+    """PTS and CRC-32 of the first source frame of the span."""
+    after_crc: tuple[int, int] | None = None
+    """The same of the source frame after the span, where one was decoded as context."""
     stage_cpu_seconds: dict[str, float] = {}
     """CPU seconds by stage: decode, enhance, post, encode."""
     still: Still | None = None
