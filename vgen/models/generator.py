@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from vgen.errors import ReleaseError
 from vgen.models.blocks import RepConv, ResidualBlock, init_conv, zero_conv
-from vgen.models.spec import SCALES, ModelSpec
+from vgen.models.settings import check_keys, count, counts
+from vgen.models.spec import SCALES, TEMPORAL_UNET, ModelSpec
 
 MAX_CHANNELS = 256
 MAX_BLOCKS = 64
@@ -80,31 +81,16 @@ class UNetSettings:
         Raises:
             ReleaseError: an unknown or missing key, or a value of the wrong kind.
         """
-        odd = set(settings) ^ {"window", "channels", "encoder", "decoder", "scale"}
-        if odd:
-            raise ReleaseError(f"settings of temporal_unet: {min(odd)!r} is missing or unknown")
-        fine, middle, coarse = _counts("encoder", settings["encoder"], 3)
-        last, before_last = _counts("decoder", settings["decoder"], 2)
+        check_keys(TEMPORAL_UNET, settings, cls.__slots__)
+        fine, middle, coarse = counts(TEMPORAL_UNET, "encoder", settings["encoder"], 3)
+        last, before_last = counts(TEMPORAL_UNET, "decoder", settings["decoder"], 2)
         return cls(
-            window=_count("window", settings["window"]),
-            channels=_count("channels", settings["channels"]),
+            window=count(TEMPORAL_UNET, "window", settings["window"]),
+            channels=count(TEMPORAL_UNET, "channels", settings["channels"]),
             encoder=(fine, middle, coarse),
             decoder=(last, before_last),
-            scale=_count("scale", settings["scale"]),
+            scale=count(TEMPORAL_UNET, "scale", settings["scale"]),
         )
-
-
-def _count(key: str, value: object) -> int:
-    # type() and not isinstance: JSON's true is an int to Python.
-    if type(value) is not int:
-        raise ReleaseError(f"settings of temporal_unet: {key} is {value!r}, not an integer")
-    return value
-
-
-def _counts(key: str, values: object, levels: int) -> tuple[int, ...]:
-    if not isinstance(values, list | tuple) or len(values) != levels:
-        raise ReleaseError(f"settings of temporal_unet: {key} is {values!r}, not {levels} counts")
-    return tuple(_count(key, value) for value in values)
 
 
 SIZES: Mapping[str, UNetSettings] = {
@@ -208,6 +194,18 @@ def enlarge(frames_nchw: Tensor, scale: int) -> Tensor:
     )
 
 
+def restore_run(network: nn.Module, frames_ntchw: Tensor, *, window: int) -> Tensor:
+    """Restore every frame that has a whole window in a run: ``[N, T - window + 1, 3, H, W]``.
+
+    ``network`` is a ``TemporalUNet`` over ``window`` frames, or what wraps one for training on
+    several devices; it is called once, with all windows as one batch.
+    """
+    windows_nrchwt = frames_ntchw.unfold(1, window, 1)
+    windows_nrtchw = windows_nrchwt.movedim(-1, 2)
+    restored: Tensor = network(windows_nrtchw.flatten(0, 1))
+    return restored.unflatten(0, windows_nrtchw.shape[:2])
+
+
 def folded_state(network: nn.Module) -> dict[str, Tensor]:
     """Return the weights of ``network`` with every ``RepConv`` folded into a plain 3x3."""
     reps = {name: m for name, m in network.named_modules() if isinstance(m, RepConv)}
@@ -236,7 +234,7 @@ def widen_window(single: TemporalUNet, window: int) -> TemporalUNet:
 def unet_spec(settings: UNetSettings) -> ModelSpec:
     """Return what a network with these settings needs from its caller."""
     return ModelSpec(
-        architecture="temporal_unet",
+        architecture=TEMPORAL_UNET,
         scale=settings.scale,
         lead=settings.window // 2,
         tail=settings.window // 2,

@@ -272,7 +272,7 @@ def _checked_settings(settings: object) -> Mapping[str, Setting]:
         raise ReleaseError("metadata key 'settings' must be an object")
     for key, value in settings.items():
         items = value if isinstance(value, list) else [value]
-        if any(type(item) not in {int, float, str} for item in items):
+        if any(type(item) not in {int, float, str, bool} for item in items):
             raise ReleaseError(f"setting {key!r} is {value!r}, not a number, a string or a list")
     return settings
 

@@ -11,13 +11,17 @@ from typing import Self
 
 from vgen.errors import ReleaseError
 
-ARCHITECTURES = ("temporal_unet", "identity")
+TEMPORAL_UNET = "temporal_unet"
+CONDITIONAL_VAE = "conditional_vae"
+UNCONDITIONAL_VAE = "unconditional_vae"
+ARCHITECTURES = (TEMPORAL_UNET, CONDITIONAL_VAE, UNCONDITIONAL_VAE, "identity")
 SCALES = (1, 2, 4)
 
 # Far above any sensible network, low enough that a hostile header cannot ask for absurd padding.
 MAX_CONTEXT_FRAMES = 64
 MAX_MULTIPLE = 256
 MAX_RADIUS = 4096
+MAX_TEMPORAL_STRIDE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,9 @@ class ModelSpec:
     """Height and width of the input must be multiples of this."""
     receptive_radius: int
     """Input pixels, to each side, that can change one output pixel; tiles overlap by it."""
+    temporal_stride: int = 1
+    """Frames that go through the network together; clips come in multiples of it. What restores
+    takes frames one by one, as spans may start anywhere."""
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -49,10 +56,25 @@ class ModelSpec:
         _check_range("tail", self.tail, 0, MAX_CONTEXT_FRAMES)
         _check_range("multiple_of", self.multiple_of, 1, MAX_MULTIPLE)
         _check_range("receptive_radius", self.receptive_radius, 0, MAX_RADIUS)
+        _check_range("temporal_stride", self.temporal_stride, 1, MAX_TEMPORAL_STRIDE)
+        if self.restores and self.temporal_stride > 1:
+            raise ReleaseError(
+                f"model spec's temporal_stride is {self.temporal_stride}, but what restores "
+                "takes frames one by one"
+            )
+
+    @property
+    def restores(self) -> bool:
+        """Whether the network makes given frames better, and does not make clips up."""
+        return self.architecture != UNCONDITIONAL_VAE
 
     def to_json(self) -> str:
         """Return the spec as JSON with sorted keys, the same bytes for the same spec."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        document = asdict(self)
+        if self.temporal_stride == 1:
+            # As in releases that were made before there was a stride.
+            del document["temporal_stride"]
+        return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -80,6 +102,7 @@ class ModelSpec:
         unknown = sorted(str(key) for key in document if key not in known)
         if unknown:
             raise ReleaseError(f"model spec has unknown key {unknown[0]!r}")
+        document = {"temporal_stride": 1} | dict(document)
         missing = [name for name in known if name not in document]
         if missing:
             raise ReleaseError(f"model spec lacks {missing[0]!r}")
