@@ -11,8 +11,8 @@ from torch import Tensor
 CHARBONNIER_EPSILON = 1e-6
 """Added to the squared difference: about the square of a quarter of an 8-bit level."""
 
-RELATIVE_EPSILON = 5e-5
-"""Added to the squared error of a sample: beyond 43 dB a decibel counts for less and less. With
+RELATIVE_EPSILON = 1e-4
+"""Added to the squared error of a sample: beyond 40 dB a decibel counts for less and less. With
 1e-5 nearly clean samples drowned out the others, and the network dared not touch blocks."""
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
@@ -29,9 +29,9 @@ class LossWeights:
     """The same of luma alone. What 4:2:0 took from the colours cannot come back; without this
     term it outweighs the detail that can."""
     relative: float = 0.1
-    """Logarithm of each sample's squared error in luma: a decibel counts the same on a good
-    picture as on a bad one. Without it noise, whose errors are large, teaches the network to
-    smooth what was clean."""
+    """Logarithm of each sample's squared error, half in RGB and half in luma: a decibel counts
+    the same on a good picture as on a bad one. Without it noise, whose errors are large, teaches
+    the network to smooth what was clean."""
 
     def __post_init__(self) -> None:
         if self.pixel <= 0:
@@ -51,7 +51,11 @@ def pixel_losses(
         if weights.luma > 0:
             losses["luma"] = charbonnier(restored_luma, clean_luma)
         if weights.relative > 0:
-            losses["relative"] = log_error(restored_luma, clean_luma)
+            in_rgb, in_luma = (
+                log_error(restored_nchw, clean_nchw),
+                log_error(restored_luma, clean_luma),
+            )
+            losses["relative"] = 0.5 * (in_rgb + in_luma)
     total = torch.stack([getattr(weights, name) * term for name, term in losses.items()]).sum()
     return losses | {"total": total}
 
