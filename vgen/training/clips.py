@@ -1,18 +1,18 @@
 """Clean material to learn from: stills set in motion, and real clips made smaller.
 
-Files are chosen by pattern, and only those whose ``MANIFEST.csv`` states a licence that allows
-training. Some are held out for evaluation by a rule that looks at the name alone, so that no
-two programs can disagree about it.
+It comes from a dataset that ``vgen dataset`` made, or from a plain folder. There files are chosen
+by pattern, and only those whose ``MANIFEST.csv`` states a licence that allows training. Some are
+held out for evaluation by a rule that looks at the name alone, so that no two programs can
+disagree about it.
 
 Clips are uint8 RGB arrays ``[T, H, W, 3]``.
 """
 
-import csv
 import logging
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import av
@@ -22,16 +22,16 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from vgen.errors import ConfigError
+from vgen.storage import normalize_uri
 from vgen.training.codec import Clip
+from vgen.training.dataset import is_dataset, open_dataset
+from vgen.training.licences import allows_training, licences_of
+from vgen.training.selection import HELD_OUT_NAMES
 
 log = logging.getLogger(__name__)
 
 STILLS = ("bsds400_jpg/*.jpg",)
 CLIPS = ("clips/intel_*", "clips/opencv_*")
-HELD_OUT_CLIPS = frozenset({"intel_asl_yes", "intel_asl_night", "opencv_cup", "intel_asl_milk"})
-
-_ALLOWED = re.compile(r"\b(CC0|CC BY \d|Apache|MIT|BSD|BSDS)\b")
-_REFUSED = re.compile(r"not stated|no licence in repo", re.IGNORECASE)
 
 # Runs of frames kept of each real clip: enough variety, bounded memory.
 RUNS_PER_CLIP = 6
@@ -44,19 +44,19 @@ HALVE_FROM_PX = 360
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Decoded clean pictures, read only."""
+    """Clean pictures, read only; of a dataset they are read when they are asked for."""
 
-    stills: tuple[Clip, ...]
+    stills: Sequence[Clip]
     """Each ``[H, W, 3]``."""
-    runs: tuple[Clip, ...]
+    runs: Sequence[Clip]
     """Consecutive frames of real clips, each ``[T, H, W, 3]``."""
     licences: tuple[str, ...] = ()
     """What the manifests state about these files, without repetition."""
 
 
-def is_held_out(path: Path) -> bool:
-    """Say whether a file is kept for evaluation: stills ending in 0, and four named clips."""
-    return path.stem in HELD_OUT_CLIPS or (path.suffix == ".jpg" and path.stem.endswith("0"))
+def is_held_out(name: str, patterns: Sequence[str] = HELD_OUT_NAMES) -> bool:
+    """Whether a file is kept for evaluation: its name matches one of the shell patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def find_files(folder: Path, patterns: tuple[str, ...], *, held_out: bool) -> list[Path]:
@@ -65,33 +65,50 @@ def find_files(folder: Path, patterns: tuple[str, ...], *, held_out: bool) -> li
     Raises:
         ConfigError: no file is left.
     """
-    stated = dict(_licences(folder))
+    paths = sorted({path.absolute() for pattern in patterns for path in folder.glob(pattern)})
+    stated = licences_of(str(path) for path in paths)
     found = []
-    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
-        licence = _licence(path, stated)
-        if not _ALLOWED.search(licence) or _REFUSED.search(licence):
+    for path in paths:
+        licence = stated[str(path)]
+        if not allows_training(licence):
             log.warning("left out %s: licence %r", path.name, licence)
-        elif is_held_out(path) == held_out:
+        elif is_held_out(path.name) == held_out:
             found.append(path)
     if not found:
         raise ConfigError(f"no usable file matches {', '.join(patterns)} under {str(folder)!r}")
     return found
 
 
-def load_material(folder: Path) -> Material:
-    """Decode everything training may use under ``folder``; about half a gigabyte for 400 stills.
+def load_material(place: str | Path) -> Material:
+    """Return everything training may use of a dataset, or of a plain folder.
+
+    Of a dataset (folder or URI) clips are read when asked for, and the latest are kept. A plain
+    folder is decoded at once: about half a gigabyte for 400 stills.
 
     Raises:
-        ConfigError: stills or clips are missing.
+        ConfigError: stills or clips are missing; or a dataset holds nothing to train on.
+        StorageError: it cannot be reached.
     """
+    uri = normalize_uri(str(place))
+    if is_dataset(uri):
+        return _from_dataset(uri)
+    folder = Path(place)
     pictures = find_files(folder, STILLS, held_out=False)
     clips = find_files(folder, CLIPS, held_out=False)
     stills = tuple(read_still(path) for path in pictures)
     runs = tuple(run for path in clips for run in read_runs(path))
     log.info("%d stills and %d runs of %d clips", len(stills), len(runs), len(clips))
-    stated = dict(_licences(folder))
-    licences = sorted({_licence(path, stated) for path in (*pictures, *clips)})
-    return Material(stills, runs, tuple(licences))
+    stated = licences_of(str(path) for path in (*pictures, *clips))
+    return Material(stills, runs, tuple(sorted(set(stated.values()))))
+
+
+def _from_dataset(uri: str) -> Material:
+    dataset = open_dataset(uri)
+    stills, runs = dataset.clips("still"), dataset.clips("video")
+    if not stills and not runs:
+        raise ConfigError(f"the dataset {uri!r} holds nothing to train on: all of it is held out")
+    log.info("%d stills and %d runs of the dataset %s", len(stills), len(runs), uri)
+    return Material(stills, runs, dataset.licences())
 
 
 def read_still(path: Path) -> Clip:
@@ -126,13 +143,16 @@ def read_runs(path: Path, *, runs: int = RUNS_PER_CLIP, frames: int = FRAMES_PER
 def draw_clip(material: Material, *, frames: int, side: int, rng: Generator) -> Clip:
     """Draw ``[frames, side, side, 3]`` of clean video, half synthetic and half real."""
     if material.runs and (not material.stills or rng.random() < 0.4):
-        clip = crop_run(material.runs[rng.integers(len(material.runs))], frames, side, rng)
+        clip = crop_run(_one_of(material.runs, rng), frames, side, rng)
     else:
-        clip = move_still(material.stills[rng.integers(len(material.stills))], frames, side, rng)
+        clip = move_still(_one_of(material.stills, rng), frames, side, rng)
         if rng.random() < 0.25:
-            other = material.stills[rng.integers(len(material.stills))]
-            clip = _occlude(clip, move_still(other, frames, side, rng), rng)
+            clip = _occlude(clip, move_still(_one_of(material.stills, rng), frames, side, rng), rng)
     return clip
+
+
+def _one_of(clips: Sequence[Clip], rng: Generator) -> Clip:
+    return clips[int(rng.integers(len(clips)))]
 
 
 def crop_run(run_thwc: Clip, frames: int, side: int, rng: Generator) -> Clip:
@@ -204,17 +224,3 @@ def _halved(frame_hwc: NDArray[np.uint8]) -> Clip:
         return frame_hwc
     smaller = (width // 2, height // 2)
     return np.asarray(cv2.resize(frame_hwc, smaller, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _licence(path: Path, stated: Mapping[Path, str]) -> str:
-    """What is stated about a file, else about its folder, else nothing."""
-    return stated.get(path) or stated.get(path.parent, "")
-
-
-def _licences(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield what every ``MANIFEST.csv`` states, by the file or folder it speaks of."""
-    for manifest in sorted(folder.rglob("MANIFEST.csv")):
-        with manifest.open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                name = row.get("name") or Path(row.get("dir", "")).name
-                yield manifest.parent / name, row.get("licence", "")

@@ -25,9 +25,18 @@ Upsampling = Literal["left", "centre", "nearest"]
 LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 """Share of red and blue in luma; green has the rest."""
 
-_DECODERS = {"libx264": "h264"}
+_DECODERS = {"libx264": "h264", "libx265": "hevc", "libvpx-vp9": "vp9"}
 
 _X264 = "log-level=0"
+# Its own pool of threads has one per core, unless it is told to have none.
+_X265 = "log-level=none:pools=none:frame-threads=1"
+
+X265_LEAST_PX = 64
+"""Shortest side that x265 is given: at 48 pixels x265 4.2 writes past its buffers with every
+preset (seen by glibc's malloc checks; none at 56 to 132)."""
+
+RATE = 25
+"""Frames a second that encoders are told."""
 
 # On CPUs with AVX-512, macroblock-tree of x264 build 165 reads what nobody wrote where rows do
 # not fill its registers, and then no two runs agree; at multiples of this they did.
@@ -39,11 +48,17 @@ class Encoding:
     """One way of coding a clip."""
 
     codec: str
-    """``libx264``, ``mpeg2video`` or ``mpeg4``."""
+    """``libx264``, ``libx265``, ``libvpx-vp9``, ``mpeg2video`` or ``mpeg4``."""
     quality: int
-    """crf for x264; quantiser 2 (best) to 31 for the MPEG codecs."""
+    """crf for x264, x265 and VP9; quantiser 2 (best) to 31 for the MPEG codecs."""
+    bits_per_pixel: float | None = None
+    """Bit rate that x264 aims at, instead of ``quality``. The MPEG encoders get there over
+    seconds only, by the end of a clip they have not begun."""
+    b_frames: int = 0
+    """Most frames in a row that are predicted from both sides, of the MPEG codecs; they are a
+    little coarser than ``quality``, as keyframes are finer."""
     preset: str = "veryfast"
-    """Of x264; the others ignore it."""
+    """Of x264 and x265; the others ignore it."""
     keyframe_every: int = 48
     """Longest distance between keyframes, in frames."""
     matrix: str = "bt601"
@@ -53,9 +68,20 @@ class Encoding:
     upsampling: Upsampling = "left"
     """Where chroma samples sit; ``nearest`` is centred and repeated."""
 
+    def __post_init__(self) -> None:
+        if self.bits_per_pixel is not None and self.codec != "libx264":
+            raise ValueError(f"only libx264 aims at a bit rate, got {self.codec}")
+
 
 def code_clip(clip_thwc: Clip, encoding: Encoding) -> Clip:
-    """Return ``clip_thwc`` as it looks after coding and decoding: same length, same order."""
+    """Return ``clip_thwc`` as it looks after coding and decoding: same length, same order.
+
+    Raises:
+        ValueError: the picture is too small for the codec.
+    """
+    if encoding.codec == "libx265" and min(clip_thwc.shape[1:3]) < X265_LEAST_PX:
+        width, height = clip_thwc.shape[2], clip_thwc.shape[1]
+        raise ValueError(f"x265 needs sides of {X265_LEAST_PX} pixels, got {width}x{height}")
     planes = [to_planes(frame, encoding) for frame in clip_thwc]
     return np.stack([to_rgb(frame, encoding) for frame in _round_trip(planes, encoding)])
 
@@ -114,17 +140,29 @@ def _round_trip(frames: list[Planes], encoding: Encoding) -> list[Planes]:
 def _encoder(encoding: Encoding, width: int, height: int) -> VideoCodecContext:
     encoder = _codec_context(encoding.codec, "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
-    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+    encoder.time_base, encoder.framerate = Fraction(1, RATE), Fraction(RATE)
     encoder.gop_size = encoding.keyframe_every
     encoder.thread_count = 1
-    quality = str(encoding.quality)
-    if encoding.codec == "libx264":
-        encoder.options = {"crf": quality, "preset": encoding.preset, "x264-params": _X264}
-        if width % _SAFE_WIDTH_PX:
-            encoder.options |= {"x264-params": f"{_X264}:mbtree=0"}
-    else:
-        encoder.options = {"qmin": quality, "qmax": quality}
+    if encoding.b_frames:  # x264 and others have defaults of their own
+        encoder.max_b_frames = encoding.b_frames
+    if encoding.bits_per_pixel is not None:
+        encoder.bit_rate = round(encoding.bits_per_pixel * width * height * RATE)
+    encoder.options = _options(encoding, width)
     return encoder
+
+
+def _options(encoding: Encoding, width: int) -> dict[str, str]:
+    quality = str(encoding.quality)
+    goal = {"crf": quality} if encoding.bits_per_pixel is None else {}
+    match encoding.codec:
+        case "libx264":
+            safe = "" if width % _SAFE_WIDTH_PX == 0 else ":mbtree=0"
+            return goal | {"preset": encoding.preset, "x264-params": f"{_X264}{safe}"}
+        case "libx265":
+            return goal | {"preset": encoding.preset, "x265-params": _X265}
+        case "libvpx-vp9":
+            return goal | {"deadline": "good", "cpu-used": "5", "row-mt": "0"}
+    return {"qmin": quality, "qmax": quality}
 
 
 def _codec_context(name: str, mode: Literal["r", "w"]) -> VideoCodecContext:

@@ -1,171 +1,263 @@
-"""Scores of a release on held-out material, through the same ``Enhancer`` that ``enhance`` uses.
+"""Scores of a release on clean clips, through the same ``Enhancer`` that ``enhance`` uses.
 
-Every held-out still is shown as a short video and every held-out clip gives one run of frames;
-each is damaged in each of a few fixed ways, restored, and compared before and after. The same
-seed gives the same damage.
+Every clip is damaged in each of the fixed ways of ``damages``, restored, and compared with the
+clean one, beside the damaged clip itself and the best of a few classical filters. Seed and names
+decide the damage, so a clip is damaged alike whatever else is scored.
 """
 
 import argparse
-import json
 import logging
+import os
+import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import partial
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterable
+from importlib import metadata
 
-import numpy as np
 import torch
-from numpy.random import Generator
 from torch import Tensor
 
+from vgen import storage
 from vgen.enhance.enhancer import Enhancer
-from vgen.errors import VgenError
-from vgen.training.clips import CLIPS, STILLS, find_files, move_still, read_runs, read_still
-from vgen.training.codec import Clip, Encoding, code_clip
-from vgen.training.degrade import add_noise
-from vgen.training.metrics import psnr_luma_db, psnr_rgb_db, temporal_difference
+from vgen.errors import ReleaseError, VgenError
+from vgen.training.baselines import Filter, run_filter
+from vgen.training.codec import Clip
+from vgen.training.damages import DamageClass, classes_for, enlarge, shrink, to_tchw, to_thwc
+from vgen.training.metrics import mean_measures, measure, motion_of, warping_error
+from vgen.training.scores import (
+    ClassScore,
+    Evaluation,
+    EvaluationSettings,
+    Kind,
+    LeftOut,
+    Measures,
+    RestoreSpeed,
+    as_table,
+)
+from vgen.training.subjects import Subject, generator_for, load_subjects
 
 log = logging.getLogger(__name__)
 
-FRAMES = 7
-STILL_SIDE_PX = 256
-
-Damage = Callable[[Clip, Generator], Clip]
 Restore = Callable[[Tensor], Tensor]
+Rivals = dict[str, list[Measures]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """Means over the subjects of one kind under one damage, before and after restoration."""
+class _Gathered:
+    """Measures of all subjects of one kind under one class of damage."""
 
-    damage: str
-    kind: str
-    """``stills`` or ``clips``."""
-    subjects: int
-    rgb_before_db: float
-    rgb_after_db: float
-    luma_before_db: float
-    luma_after_db: float
-    flicker_before: float
-    """``temporal_difference``, in 8-bit levels."""
-    flicker_after: float
+    def __init__(self) -> None:
+        self.before: list[Measures] = []
+        self.after: list[Measures] = []
+        self.rivals: Rivals = {}
+        self.clean: list[float] = []
 
 
-def noisy(clip_thwc: Clip, rng: Generator, *, sigma: float) -> Clip:
-    """Gaussian noise, clipped to 8 bits."""
-    return add_noise(clip_thwc, sigma=sigma, rng=rng)
+class _Timed:
+    """A restoration that counts frames, pixels and seconds; the first call is a warm-up."""
+
+    def __init__(self, restore: Restore) -> None:
+        self._restore = restore
+        self._is_warm = False
+        self.frames = 0
+        self.pixels = 0
+        self.seconds = 0.0
+
+    def __call__(self, clip_tchw: Tensor) -> Tensor:
+        if not self._is_warm:
+            self._restore(clip_tchw)
+            self._is_warm = True
+        start = time.perf_counter()
+        # The result lies on the CPU: a GPU has finished when it is there.
+        restored = self._restore(clip_tchw)
+        self.seconds += time.perf_counter() - start
+        self.frames += len(clip_tchw)
+        self.pixels += clip_tchw.shape[0] * clip_tchw.shape[-2] * clip_tchw.shape[-1]
+        return restored
 
 
-def coded(clip_thwc: Clip, rng: Generator, *, codec: str, quality: int, sigma: float = 0) -> Clip:
-    """A codec at fixed quality, after light noise if ``sigma`` says so."""
-    encoding = Encoding(codec=codec, quality=quality, preset="medium", keyframe_every=250)
-    return code_clip(add_noise(clip_thwc, sigma=sigma, rng=rng), encoding)
+def evaluate_release(
+    enhancer: Enhancer, clips_uri: str, settings: EvaluationSettings
+) -> Evaluation:
+    """Score a release on what lies at ``clips_uri``.
 
+    Raises:
+        ReleaseError: the release makes clips up and restores none.
+        ConfigError: nothing there can be scored, or a class of damage is unknown.
+        StorageError: the clips cannot be read.
+    """
+    header = enhancer.header
+    if not header.spec.restores:
+        raise ReleaseError(
+            f"release {header.name!r} makes clips up and restores none; try vgen generate"
+        )
+    classes = classes_for(header.spec.scale, settings.damages)
+    uri = storage.normalize_uri(clips_uri)
+    left_out: list[LeftOut] = []
+    names: list[str] = []
 
-def untouched(clip_thwc: Clip, rng: Generator) -> Clip:
-    """Nothing at all: what a restored picture must not lose."""
-    return clip_thwc
+    def subjects() -> Iterable[Subject]:
+        for subject in load_subjects(uri, settings, left_out):
+            names.append(subject.name)
+            yield subject
 
-
-DAMAGES: Mapping[str, Damage] = {
-    "noise 15": partial(noisy, sigma=15),
-    "noise 25": partial(noisy, sigma=25),
-    "noise 50": partial(noisy, sigma=50),
-    "x264 crf 28": partial(coded, codec="libx264", quality=28),
-    "x264 crf 35": partial(coded, codec="libx264", quality=35),
-    "noise 10, x264 crf 28": partial(coded, codec="libx264", quality=28, sigma=10),
-    "mpeg2 q 12": partial(coded, codec="mpeg2video", quality=12),
-    "x264 crf 15": partial(coded, codec="libx264", quality=15),
-    "none": untouched,
-}
-
-
-def held_out_clips(folder: Path, *, limit: int | None, seed: int) -> Iterator[tuple[str, Clip]]:
-    """Yield the kind and frames of every held-out subject, ``limit`` of each kind at most."""
-    for number, path in enumerate(find_files(folder, STILLS, held_out=True)[:limit]):
-        still = read_still(path)
-        side = min(STILL_SIDE_PX, *(size // 8 * 8 for size in still.shape[:2]))
-        rng = np.random.default_rng((seed, number))
-        yield "stills", move_still(still, FRAMES, side, rng)
-    for path in find_files(folder, CLIPS, held_out=True)[:limit]:
-        for run_thwc in read_runs(path, runs=1, frames=FRAMES):
-            yield "clips", run_thwc
+    timed = _Timed(enhancer.restore)
+    scores = evaluate(
+        timed,
+        subjects(),
+        classes=classes,
+        scale=header.spec.scale,
+        seed=settings.seed,
+        has_baseline=settings.baseline,
+    )
+    return Evaluation(
+        release=header.name,
+        release_digest=enhancer.digest,
+        scale=header.spec.scale,
+        clips_uri=uri,
+        settings=settings,
+        code_version=metadata.version("vgen"),
+        subjects=tuple(names),
+        num_left_out=sum(len(group.names) for group in left_out),
+        left_out=tuple(left_out),
+        scores=tuple(scores),
+        speed=_speed(timed, enhancer.device),
+    )
 
 
 def evaluate(
     restore: Restore,
-    subjects: Iterable[tuple[str, Clip]],
+    subjects: Iterable[Subject],
     *,
-    seed: int,
-    damages: Mapping[str, Damage] = DAMAGES,
-) -> list[Score]:
-    """Score ``restore``, which maps ``[T, 3, H, W]`` in [0, 1] to the same, under each damage."""
-    rows: dict[tuple[str, str], list[tuple[float, ...]]] = {}
-    for number, (kind, clip_thwc) in enumerate(subjects):
-        clean = _to_tchw(clip_thwc)
-        for damage_number, (name, damage) in enumerate(damages.items()):
-            rng = np.random.default_rng((seed, number, damage_number))
-            before = _to_tchw(damage(clip_thwc, rng))
-            after = restore(before)
-            rows.setdefault((name, kind), []).append(
-                tuple(
-                    measure(clip, clean)
-                    for measure in (psnr_rgb_db, psnr_luma_db, temporal_difference)
-                    for clip in (before, after)
-                )
-            )
-    return [_mean(name, kind, measured) for (name, kind), measured in sorted(rows.items())]
+    classes: Iterable[DamageClass],
+    scale: int = 1,
+    seed: int = 0,
+    has_baseline: bool = True,
+) -> list[ClassScore]:
+    """Score ``restore`` under each class of damage.
+
+    Args:
+        restore: Maps ``[T, 3, H, W]`` in [0, 1] to ``[T, 3, H * scale, W * scale]``.
+        subjects: Clean clips, drawn once.
+        classes: What is done to them.
+        scale: Output pixels for one input pixel, along each side.
+        seed: Decides the damage, together with the names of subject and class.
+        has_baseline: Whether to run the classical filters as well.
+    """
+    classes = tuple(classes)
+    gathered: dict[tuple[str, Kind], _Gathered] = {}
+    for subject in subjects:
+        log.info("%s %s", subject.kind, subject.name)
+        for damage in classes:
+            if subject.kind not in damage.kinds:
+                continue
+            clean_thwc = subject.clip_thwc
+            if damage.is_single_frame:
+                assert subject.still_hwc is not None
+                clean_thwc = subject.still_hwc[None]
+            rng = generator_for(seed, subject.name, damage.name)
+            damaged = damage.apply(shrink(clean_thwc, scale), rng)
+            rivals = damage.filters if has_baseline else ()
+            into = gathered.setdefault((damage.name, subject.kind), _Gathered())
+            _score(restore, damaged, clean_thwc, scale, rivals, into)
+    order = [(damage.name, kind) for damage in classes for kind in damage.kinds]
+    return [_mean(*key, gathered[key], scale) for key in order if key in gathered]
 
 
-def as_table(scores: Iterable[Score]) -> str:
-    """Lay scores out as a Markdown table."""
-    measures = ("RGB dB", "restored", "gain", "Y dB", "restored", "gain", "flicker", "restored")
-    columns = ("damage", "on", "n", *measures)
-    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    for s in scores:
-        rgb_gain, luma_gain = s.rgb_after_db - s.rgb_before_db, s.luma_after_db - s.luma_before_db
-        lines.append(
-            f"| {s.damage} | {s.kind} | {s.subjects} "
-            f"| {s.rgb_before_db:.2f} | {s.rgb_after_db:.2f} | {rgb_gain:+.2f} "
-            f"| {s.luma_before_db:.2f} | {s.luma_after_db:.2f} | {luma_gain:+.2f} "
-            f"| {s.flicker_before:.2f} | {s.flicker_after:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+def _score(
+    restore: Restore,
+    damaged_tchw: Tensor,
+    clean_thwc: Clip,
+    scale: int,
+    filters: tuple[Filter, ...],
+    into: _Gathered,
+) -> None:
+    """Take the measures of one subject under one class of damage."""
+    clean = to_tchw(clean_thwc)
+    motion = motion_of(clean)
+    # Borders of super-resolution do not count, by convention: as many pixels as the scale.
+    border_px = scale if scale > 1 else 0
+
+    def measures(clip_tchw: Tensor) -> Measures:
+        return measure(clip_tchw, clean, motion, border_px=border_px)
+
+    into.before.append(measures(enlarge(damaged_tchw, scale)))
+    into.after.append(measures(restore(damaged_tchw)))
+    into.clean.append(warping_error(clean, motion))
+    if filters:
+        damaged_thwc = to_thwc(damaged_tchw)
+        for one in filters:
+            filtered = to_tchw(run_filter(damaged_thwc, one))
+            into.rivals.setdefault(str(one), []).append(measures(filtered))
 
 
-def _mean(name: str, kind: str, measured: list[tuple[float, ...]]) -> Score:
-    names = [field.name for field in fields(Score)][3:]
-    means = dict(zip(names, np.mean(measured, axis=0).tolist(), strict=True))
-    return Score(damage=name, kind=kind, subjects=len(measured), **means)
+def _mean(damage: str, kind: Kind, found: _Gathered, scale: int) -> ClassScore:
+    before = mean_measures(found.before)
+    rivals = {name: mean_measures(measured) for name, measured in found.rivals.items()}
+    if scale > 1:
+        rivals["bicubic"] = before
+    best = max(rivals, key=lambda name: rivals[name].psnr_rgb_db, default=None)
+    return ClassScore(
+        damage=damage,
+        kind=kind,
+        subjects=len(found.before),
+        before=before,
+        after=mean_measures(found.after),
+        baseline=None if best is None else rivals[best],
+        baseline_name=best,
+        clean_warping_error=sum(found.clean) / len(found.clean),
+    )
 
 
-def _to_tchw(clip_thwc: Clip) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(clip_thwc)).movedim(-1, 1).float() / 255
+def _speed(timed: _Timed, device: torch.device) -> RestoreSpeed:
+    is_cuda = device.type == "cuda"
+    return RestoreSpeed(
+        frames=timed.frames,
+        frames_per_second=timed.frames / timed.seconds,
+        ms_per_frame=1000 * timed.seconds / timed.frames,
+        megapixels_per_frame=timed.pixels / timed.frames / 1e6,
+        machine=f"{_processor()}, {os.cpu_count()} CPUs",
+        device=torch.cuda.get_device_name(device) if is_cuda else "cpu",
+        threads=torch.get_num_threads(),
+    )
+
+
+def _processor() -> str:
+    """Return the name of the processor, where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:  # noqa: PTH123 - no file on a disk
+            named = [line.partition(":")[2].strip() for line in stream if "model name" in line]
+    except OSError:
+        named = []
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run from a shell; the table goes to stdout. Returns the exit status."""
+    """Run from a shell, without the command line's libraries; returns the exit status."""
+    chosen = EvaluationSettings()
     parser = argparse.ArgumentParser(prog="python -m vgen.training.evaluate", description=__doc__)
-    parser.add_argument("data", type=Path, help="folder with bsds400_jpg/ and clips/")
     parser.add_argument("release", help="name of a bundled release, or a file")
-    parser.add_argument("--limit", type=int, help="subjects of each kind at most")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("clips", help="dataset, folder or file of clean stills and videos")
+    parser.add_argument("--seed", type=int, default=chosen.seed)
+    parser.add_argument("--limit", type=int, default=chosen.limit)
+    parser.add_argument("--only", action="append", default=[], help="names, as shell patterns")
+    parser.add_argument("--damages", action="append", default=[], help="classes of damage")
+    parser.add_argument("--no-baseline", dest="baseline", action="store_false")
+    parser.add_argument("--device", default=chosen.device)
+    parser.add_argument("--threads", type=int, default=chosen.threads)
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    given = parser.parse_args(arguments)
+    given = vars(parser.parse_args(arguments))
+    release, clips, is_json = (given.pop(key) for key in ("release", "clips", "json"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    torch.set_num_threads(given.threads)
+    settings = EvaluationSettings.model_validate(given)
+    torch.set_num_threads(settings.threads)
     try:
-        enhancer = Enhancer.load(given.release, device=given.device)
-        subjects = held_out_clips(given.data, limit=given.limit, seed=given.seed)
-        scores = evaluate(enhancer.restore, subjects, seed=given.seed)
+        enhancer = Enhancer.load(release, device=settings.device)
+        evaluation = evaluate_release(enhancer, clips, settings)
     except VgenError as error:
         log.error("%s", error)
         return 2
-    rows = [asdict(score) for score in scores]
-    sys.stdout.write(f"{json.dumps(rows, indent=2)}\n" if given.json else as_table(scores))
+    sys.stdout.write(evaluation.model_dump_json(indent=2) if is_json else as_table(evaluation))
+    sys.stdout.write("\n")
     return 0
 
 

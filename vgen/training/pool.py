@@ -44,19 +44,26 @@ class PoolSettings:
     frames: int = 5
     """Frames of an example; the window is cut from them."""
     side_px: int = 128
-    """Height and width of an example, coded whole and cropped later, so that the codec's
+    """Height and width of a damaged picture, coded whole and cropped later, so that the codec's
     block grid falls anywhere in a crop."""
+    scale: int = 1
+    """The clean picture is this many times as large along each side: 1, 2 or 4."""
     mix: Mix = field(default_factory=Mix)
     """Kinds of damage and their shares."""
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.frames < 1 or self.side_px < 16 or self.side_px % 4:
             raise ValueError(f"need examples of a side that is a multiple of 4, got {self}")
+        if self.scale not in (1, 2, 4):
+            raise ValueError(f"scale must be 1, 2 or 4, got {self.scale}")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One clip before and after damage, uint8 ``[T, H, W, 3]``."""
+    """One clip before and after damage, uint8 ``[T, H, W, 3]``.
+
+    The clean one is larger by the scale.
+    """
 
     degraded_thwc: Clip
     clean_thwc: Clip
@@ -74,8 +81,9 @@ class Batch:
 def make_example(material: Material, settings: PoolSettings, *, seed: int, index: int) -> Example:
     """Make example ``index`` of the stream that ``seed`` names."""
     rng = np.random.default_rng((seed, _EXAMPLES, index))
-    clean = draw_clip(material, frames=settings.frames, side=settings.side_px, rng=rng)
-    return Example(degrade_clip(clean, settings.mix, rng), clean)
+    side = settings.scale * settings.side_px
+    clean = draw_clip(material, frames=settings.frames, side=side, rng=rng)
+    return Example(degrade_clip(clean, settings.mix, rng, scale=settings.scale), clean)
 
 
 class ExamplePool:
@@ -120,7 +128,10 @@ class ExamplePool:
             self._made += 1
 
     def draw_batch(self, *, step: int, batch: int, window: int, patch_px: int) -> Batch:
-        """Draw crops for ``step``: the same for the same step and state of the pool."""
+        """Draw crops for ``step``: the same for the same step and state of the pool.
+
+        ``patch_px`` is the side of a damaged crop.
+        """
         rng = np.random.default_rng((self._seed, _BATCHES, step))
         pairs = [self._draw_pair(window, patch_px, rng) for _ in range(batch)]
         return Batch(
@@ -130,7 +141,8 @@ class ExamplePool:
 
     def _draw_pair(self, window: int, patch_px: int, rng: Generator) -> tuple[Clip, Clip]:
         example = self._examples[rng.integers(len(self._examples))]
-        frames, height, width = example.clean_thwc.shape[:3]
+        frames, height, width = example.degraded_thwc.shape[:3]
+        scale = self._settings.scale
         centre = int(rng.integers(frames))
         step = -1 if rng.random() < 0.5 else 1
         # Beyond the first and last frame the edge is repeated, as at the edge of a shot.
@@ -138,9 +150,12 @@ class ExamplePool:
         chosen = np.clip(centre + offsets, 0, frames - 1)
         top = int(rng.integers(height - patch_px + 1))
         left = int(rng.integers(width - patch_px + 1))
-        box = (slice(top, top + patch_px), slice(left, left + patch_px))
+        box, large_box = (
+            (slice(k * top, k * (top + patch_px)), slice(k * left, k * (left + patch_px)))
+            for k in (1, scale)
+        )
         degraded = example.degraded_thwc[chosen][:, *box]
-        clean = example.clean_thwc[centre][box]
+        clean = example.clean_thwc[centre][large_box]
         turns, is_flipped = int(rng.integers(4)), rng.random() < 0.5
         if is_flipped:
             degraded, clean = degraded[:, :, ::-1], clean[:, ::-1]

@@ -5,7 +5,7 @@ import pytest
 from vgen.training.codec import LUMA_WEIGHTS, Encoding, code_clip, subsample_clip, to_planes, to_rgb
 
 
-def smooth_clip(frames=3, height=48, width=64, seed=0):
+def smooth_clip(frames=3, height=64, width=64, seed=0):
     """Colours that change slowly, so that 4:2:0 loses next to nothing."""
     rng = np.random.default_rng(seed)
     small = rng.integers(60, 196, (3, 5, 3)).astype(np.uint8)
@@ -73,10 +73,17 @@ def test_primaries_have_the_samples_of_the_standard(matrix):
 
 
 @pytest.mark.parametrize(
-    ("codec", "best", "worst"), [("libx264", 10, 45), ("mpeg2video", 2, 31), ("mpeg4", 2, 31)]
+    ("codec", "best", "worst"),
+    [
+        ("libx264", 10, 45),
+        ("libx265", 10, 45),
+        ("libvpx-vp9", 10, 60),
+        ("mpeg2video", 2, 31),
+        ("mpeg4", 2, 31),
+    ],
 )
 def test_quality_orders_every_codec(codec, best, worst):
-    grain = np.random.default_rng(0).integers(0, 60, (3, 48, 64, 1), np.uint8)
+    grain = np.random.default_rng(0).integers(0, 60, (3, 64, 64, 1), np.uint8)
     clip = smooth_clip() // 2 + grain
     scores = [
         psnr_db(code_clip(clip, Encoding(codec=codec, quality=quality)), clip)
@@ -85,20 +92,57 @@ def test_quality_orders_every_codec(codec, best, worst):
     assert scores[0] > scores[1] + 3
 
 
-@pytest.mark.parametrize("codec", ["libx264", "mpeg2video", "mpeg4"])
+CODECS = ["libx264", "libx265", "libvpx-vp9", "mpeg2video", "mpeg4"]
+
+
+@pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("keyframe_every", [1, 48])
 def test_frames_come_back_in_order(codec, keyframe_every):
     levels = np.array([30, 200, 90, 160, 60, 230, 120], np.uint8)
-    clip = np.broadcast_to(levels[:, None, None, None], (7, 32, 32, 3))
+    clip = np.broadcast_to(levels[:, None, None, None], (7, 64, 64, 3))
     encoding = Encoding(codec=codec, quality=10, preset="medium", keyframe_every=keyframe_every)
     coded = code_clip(clip, encoding)
     assert coded.dtype == np.uint8
     np.testing.assert_allclose(coded.mean(axis=(1, 2, 3)), levels, atol=4)
 
 
-@pytest.mark.parametrize("width", [64, 112, 128, 208])
-def test_coding_is_repeatable(width):
+@pytest.mark.parametrize("codec", ["mpeg2video", "mpeg4"])
+def test_frames_predicted_from_both_sides_come_back_in_order(codec):
+    levels = np.array([30, 200, 90, 160, 60, 230, 120], np.uint8)
+    clip = np.broadcast_to(levels[:, None, None, None], (7, 32, 32, 3))
+    coded = code_clip(clip, Encoding(codec=codec, quality=4, b_frames=2, keyframe_every=12))
+    np.testing.assert_allclose(coded.mean(axis=(1, 2, 3)), levels, atol=6)
+
+
+def test_more_bits_are_closer():
+    rng = np.random.default_rng(0)
+    clip = rng.integers(60, 190, (5, 64, 64, 1), np.uint8).repeat(3, axis=-1)
+    scores = [
+        psnr_db(code_clip(clip, Encoding(codec="libx264", quality=0, bits_per_pixel=bits)), clip)
+        for bits in (0.05, 0.5, 5.0)
+    ]
+    assert scores[0] + 0.5 < scores[1] < scores[2] - 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 60)])
+def test_x265_is_not_given_what_it_writes_past(height, width):
+    clip = np.zeros((2, height, width, 3), np.uint8)
+    with pytest.raises(ValueError, match=f"sides of 64 pixels, got {width}x{height}"):
+        code_clip(clip, Encoding(codec="libx265", quality=30))
+
+
+@pytest.mark.parametrize("codec", ["libx265", "libvpx-vp9", "mpeg2video", "mpeg4"])
+def test_only_x264_aims_at_a_bit_rate(codec):
+    with pytest.raises(ValueError, match=f"only libx264 aims at a bit rate, got {codec}"):
+        Encoding(codec=codec, quality=0, bits_per_pixel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("codec", "width"),
+    [*(("libx264", w) for w in (64, 112, 128, 208)), *((c, 112) for c in CODECS)],
+)
+def test_coding_is_repeatable(codec, width):
     clip = smooth_clip(frames=6, width=width)
-    encoding = Encoding(codec="libx264", quality=30, preset="medium")
+    encoding = Encoding(codec=codec, quality=30, preset="medium")
     first = code_clip(clip, encoding)
     assert all(np.array_equal(code_clip(clip, encoding), first) for _ in range(6))

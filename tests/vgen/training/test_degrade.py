@@ -1,36 +1,22 @@
+import subprocess
+import sys
+import zlib
 from dataclasses import asdict, fields
 
+import cv2
 import numpy as np
 import pytest
 
-from vgen.training.degrade import (
-    Mix,
-    add_noise,
-    add_sensor_noise,
-    blur,
-    degrade_clip,
-    draw_encoding,
-    jpeg,
-    shrink_and_enlarge,
-)
+from tests.vgen.training.pictures import rms, textured_clip
+from vgen.training.degrade import KINDS as DAMAGES
+from vgen.training.degrade import Mix, degrade_clip, shrink_clip
 
 KINDS = [field.name for field in fields(Mix)]
+OFF_BY_DEFAULT = {"tape", "interlaced"}
 
 
 def only(kind):
     return Mix(**{name: float(name == kind) for name in KINDS})
-
-
-def textured_clip(frames=5, side=48, seed=0):
-    rng = np.random.default_rng(seed)
-    # Nearly grey: 4:2:0 alone would ruin such blocks in colour.
-    grey = rng.integers(30, 220, (side // 4, side // 4, 1)) + np.array([0, 3, 6])
-    frame = np.kron(grey, np.ones((4, 4, 1)))
-    return np.repeat(frame[None].astype(np.uint8), frames, axis=0)
-
-
-def rms(a, b):
-    return np.sqrt(np.mean((a.astype(float) - b) ** 2))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,6 +28,78 @@ def test_every_kind_keeps_shape_and_type_and_repeats_with_its_seed(kind):
         assert first.shape == clip.shape
         assert first.dtype == np.uint8
         assert np.array_equal(first, again)
+
+
+def test_every_share_stands_for_a_kind():
+    assert set(DAMAGES) == set(KINDS)
+
+
+def test_kinds_for_special_archives_are_off_by_default():
+    assert {kind for kind, share in asdict(Mix()).items() if share == 0} == OFF_BY_DEFAULT
+
+
+def checksums():
+    """A line a kind; also run by a process of its own."""
+    for kind, damage in DAMAGES.items():
+        clip = damage(textured_clip(), np.random.default_rng(3))
+        yield f"{kind} {zlib.crc32(np.ascontiguousarray(clip))}\n"
+
+
+def test_the_same_seed_gives_the_same_damage_in_another_process():
+    code = "from tests.vgen.training.test_degrade import checksums; print(*checksums(), sep='')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "".join(checksums()).strip()
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("kind", ["clean", "codec", "twice", "tape"])
+def test_a_larger_task_damages_a_smaller_picture(kind, scale):
+    clip = textured_clip(side=32 * scale)
+    damaged = degrade_clip(clip, only(kind), np.random.default_rng(0), scale=scale)
+    assert damaged.shape == (5, 32, 32, 3)
+    assert damaged.dtype == np.uint8
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_shrinking_is_a_cubic_over_as_many_pixels_as_it_merges(scale):
+    """Keys' kernel with a = -0.5, widened by the scale, as Matlab's imresize has it."""
+    clip = np.random.default_rng(0).integers(60, 190, (1, 40, 48, 3)).astype(np.uint8)
+    expected = clip[0].astype(float)
+    for axis in (0, 1):
+        expected = np.apply_along_axis(slow_shrink, axis, expected, scale)
+    small = shrink_clip(clip, scale)
+    assert small.shape == (1, 40 // scale, 48 // scale, 3)
+    assert np.abs(small[0] - expected).max() <= 0.51
+
+
+def slow_shrink(line, scale):
+    def keys(x):
+        x = abs(x)
+        if x <= 1:
+            return 1.5 * x**3 - 2.5 * x**2 + 1
+        return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+    made = []
+    for place in range(len(line) // scale):
+        centre = (place + 0.5) * scale - 0.5
+        near = [i for i in range(len(line)) if abs(i - centre) < 2 * scale]
+        weights = np.array([keys((i - centre) / scale) for i in near])
+        made.append(line[near] @ weights / weights.sum())
+    return np.array(made)
+
+
+def test_a_size_that_the_scale_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="48x50 is no multiple of scale=4"):
+        shrink_clip(np.zeros((1, 50, 48, 3), np.uint8), 4)
+
+
+def test_the_second_round_leaves_a_picture_and_damages_it():
+    clip = textured_clip()
+    for seed in range(10):
+        damaged = degrade_clip(clip, only("twice"), np.random.default_rng(seed))
+        assert rms(damaged, clip) > 2
+        wide = cv2.GaussianBlur(damaged[0], (0, 0), 8).astype(float)
+        assert rms(wide, cv2.GaussianBlur(clip[0], (0, 0), 8)) < 20
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"clean"}))
@@ -68,77 +126,6 @@ def test_the_input_is_never_written_to():
     clip.flags.writeable = False
     for kind in KINDS:
         degrade_clip(clip, only(kind), np.random.default_rng(0))
-
-
-def test_noise_has_its_sigma_and_is_new_in_every_frame():
-    clip = np.full((4, 64, 64, 3), 128, np.uint8)
-    noise = add_noise(clip, sigma=25, rng=np.random.default_rng(0)).astype(float) - 128
-    assert noise.std() == pytest.approx(25, rel=0.03)
-    assert abs(noise.mean()) < 0.5
-    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.05
-
-
-def test_grey_noise_is_the_same_in_all_channels():
-    clip = np.full((1, 16, 16, 3), 128, np.uint8)
-    noisy = add_noise(clip, sigma=25, rng=np.random.default_rng(0), is_gray=True)
-    assert (noisy[..., 0] == noisy[..., 1]).all()
-    assert (noisy[..., 0] == noisy[..., 2]).all()
-
-
-def test_noise_is_clipped_to_bytes_and_does_not_wrap():
-    white = np.full((1, 32, 32, 3), 255, np.uint8)
-    noisy = add_noise(white, sigma=25, rng=np.random.default_rng(0))
-    assert noisy.min() > 100
-    assert (noisy == 255).mean() > 0.4
-
-
-def test_sensor_noise_grows_with_light():
-    rng = np.random.default_rng(0)
-    dark, bright = (
-        add_sensor_noise(
-            np.full((1, 64, 64, 3), level, np.uint8), shot=0.01, read=1e-4, blur_px=0, rng=rng
-        )
-        for level in (10, 200)
-    )
-    # In linear light, where the model is stated.
-    assert ((bright / 255) ** 2.2).std() > 5 * ((dark / 255) ** 2.2).std()
-
-
-def test_blurred_sensor_noise_is_correlated_between_neighbours():
-    clip = np.full((1, 64, 64, 3), 128, np.uint8)
-    noisy = add_sensor_noise(
-        clip, shot=0.01, read=0.0, blur_px=0.8, rng=np.random.default_rng(0)
-    ).astype(float)
-    noise = (noisy - noisy.mean())[0, ..., 0]
-    assert np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1] > 0.3
-
-
-@pytest.mark.parametrize(
-    "soften",
-    [
-        lambda clip: blur(clip, sigma_x_px=1.2, sigma_y_px=1.2),
-        lambda clip: shrink_and_enlarge(clip, ratio=0.6, is_sharp=False),
-    ],
-)
-def test_softening_removes_contrast_and_keeps_brightness(soften):
-    clip = textured_clip()
-    softened = soften(clip)
-    assert np.abs(np.diff(softened.astype(float), axis=2)).max() < 200
-    assert softened.std() < clip.std()
-    assert softened.mean() == pytest.approx(clip.mean(), abs=1)
-
-
-def test_a_better_jpeg_is_closer():
-    clip = textured_clip()
-    assert rms(jpeg(clip, quality=95), clip) < rms(jpeg(clip, quality=20), clip)
-
-
-def test_encodings_stay_in_their_range():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        encoding = draw_encoding(rng, best_crf=18, worst_crf=36)
-        low, high = (18, 36) if encoding.codec == "libx264" else (2, 31)
-        assert low <= encoding.quality <= high
 
 
 def test_kinds_come_in_their_shares():

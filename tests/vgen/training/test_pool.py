@@ -79,6 +79,21 @@ def test_the_clean_picture_is_the_centre_of_the_window_turned_alike(material):
     assert differs.all()
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_larger_clean_picture_shows_what_the_damaged_one_does(scale):
+    frames = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3)).astype(np.uint8)
+    large = frames.repeat(4, axis=1).repeat(4, axis=2)
+    settings = PoolSettings(size=2, frames=4, side_px=32, mix=CLEAN, scale=scale)
+    with ExamplePool(Material((), (large,)), settings, seed=0) as pool:
+        pool.advance(2)
+        batch = pool.draw_batch(step=0, batch=10, window=3, patch_px=16)
+    assert batch.degraded_ntchw.shape == (10, 3, 3, 16, 16)
+    assert batch.clean_nchw.shape == (10, 3, 16 * scale, 16 * scale)
+    shrunk = torch.nn.functional.avg_pool2d(batch.clean_nchw, scale)
+    difference = (shrunk - batch.degraded_ntchw[:, 1]).abs().mean()
+    assert difference < 0.5 * (shrunk - batch.degraded_ntchw[:, 1].flip(-1)).abs().mean()
+
+
 def test_at_the_edges_of_an_example_the_edge_frame_is_repeated():
     levels = np.array([10, 80, 150, 220], np.uint8)
     frames = np.broadcast_to(levels[:, None, None, None], (4, 40, 40, 3))
@@ -105,3 +120,8 @@ def test_a_pool_does_not_go_back(material):
 def test_impossible_pools_are_refused(change):
     with pytest.raises(ValueError, match="multiple of 4"):
         PoolSettings(**change)
+
+
+def test_a_scale_without_networks_is_refused():
+    with pytest.raises(ValueError, match="scale must be 1, 2 or 4, got 3"):
+        PoolSettings(scale=3)
