@@ -1,9 +1,10 @@
 """A released network, placed on a device, that restores frames.
 
-Each frame is embedded once; windows of embeddings go through the network in batches of one
+A restorer embeds each frame once; windows of embeddings go through the network in batches of one
 fixed shape, so the arithmetic of a frame is the same wherever its span was cut. Precision
 follows from the device: float32 on a CPU; on CUDA the embedding in float32, as the eight bits
-of bfloat16's significand cannot tell the input's levels apart, and the rest in bfloat16.
+of bfloat16's significand cannot tell the input's levels apart, and the rest in bfloat16. A
+variational autoencoder restores by sampling (``vgen.enhance.sampling``).
 
 Axes: n batch, t time, c channel, h height, w width. Frames are RGB, nominally in [0, 1].
 """
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from vgen.enhance.memory import Limits, Memory
+from vgen.enhance.padding import padded, rounded_up
+from vgen.enhance.sampling import SAMPLES, Sampler
 from vgen.enhance.tiling import Windows
 from vgen.enhance.windows import Shown, windows
 from vgen.errors import ConfigError, ReleaseError
@@ -26,10 +29,12 @@ from vgen.models.release import (
     IDENTITY,
     ReleaseHeader,
     bundled_releases,
+    check_restores,
     load_network,
     release_digest,
 )
 from vgen.models.spec import ModelSpec
+from vgen.models.vae import VideoVae
 
 Key = TypeVar("Key")
 
@@ -57,7 +62,10 @@ class Enhancer:
         is_cuda = device.type == "cuda"
         self._feature_dtype = torch.bfloat16 if is_cuda else torch.float32
         self._network: Network | None = None
-        if network is not None:
+        self._sampler: Sampler | None = None
+        if isinstance(network, VideoVae):
+            self._sampler = Sampler(network, header.spec, device, self._memory)
+        elif network is not None:
             placed = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._network = cast(Network, placed.eval().requires_grad_(False))
 
@@ -71,7 +79,8 @@ class Enhancer:
 
         Raises:
             ConfigError: cuda where there is none.
-            ReleaseError: there is no such release, or it does not fit the code.
+            ReleaseError: there is no such release, it does not fit the code, or it does not
+                restore.
         """
         has_cuda = torch.cuda.is_available()
         where = torch.device(("cuda" if has_cuda else "cpu") if device == "auto" else device)
@@ -88,6 +97,7 @@ class Enhancer:
                 f"or one of {', '.join(bundled)}"
             )
         header, network = load_network(path)
+        check_restores(header)
         return cls(header=header, digest=release_digest(path), network=network, device=where)
 
     @property
@@ -98,7 +108,7 @@ class Enhancer:
     @property
     def is_identity(self) -> bool:
         """Whether frames pass through unchanged."""
-        return self._network is None
+        return self._network is None and self._sampler is None
 
     def restore(self, clip: Tensor) -> Tensor:
         """Restore ``clip`` ``[T, 3, H, W]`` as one shot.
@@ -109,21 +119,39 @@ class Enhancer:
         Returns:
             ``[T, 3, H * scale, W * scale]`` float32 on the CPU, not clipped.
         """
-        if clip.dim() != 4 or clip.shape[1] != 3 or not clip.is_floating_point():
-            raise ValueError(f"expected a float [T, 3, H, W], got {clip.dtype} {tuple(clip.shape)}")
-        clip = clip.detach()
+        clip = _checked(clip)
         if self.is_identity:
             return clip.to("cpu", torch.float32, copy=True)
-        shown = (
-            Shown(key=t, tensor_nchw=frame[None], starts_shot=t == 0, is_owned=True)
-            for t, frame in enumerate(clip.to(torch.float32))
-        )
         height, width = (size * self.spec.scale for size in clip.shape[-2:])
         restored = torch.empty((len(clip), 3, height, width))
-        for t, residual_nchw in self.residuals(shown, notes=[]):
+        for t, residual_nchw in self.residuals(_shot(clip), notes=[]):
             base_nchw = enlarge(clip[t : t + 1].to(residual_nchw), self.spec.scale)
             restored[t] = (base_nchw + residual_nchw)[0]
         return restored
+
+    def sample(self, clip: Tensor, *, samples: int = SAMPLES) -> tuple[Tensor, Tensor]:
+        """Restore ``clip`` ``[T, 3, H, W]`` as one shot, several times over.
+
+        Args:
+            clip: As for ``restore``, which gives the mean of 8 samples.
+            samples: Restorations to draw; of frame ``t`` always the same ones.
+
+        Returns:
+            Mean and standard deviation over the samples, each ``[T, 3, H, W]`` float32 on the
+            CPU; the mean is not clipped, and the deviation of one sample is 0.
+
+        Raises:
+            ValueError: the release gives one restoration only.
+        """
+        if self._sampler is None:
+            raise ValueError(f"release {self.header.name!r} gives one restoration, not samples")
+        clip = _checked(clip)
+        mean, deviation = torch.empty(clip.shape), torch.empty(clip.shape)
+        for drawn in self._sampler.run(_shot(clip), samples=samples):
+            base_nchw = clip[drawn.key : drawn.key + 1].to(drawn.residual_nchw)
+            mean[drawn.key] = (base_nchw + drawn.residual_nchw)[0]
+            deviation[drawn.key] = drawn.deviation_nchw[0]
+        return mean, deviation
 
     @torch.inference_mode()
     def residuals(
@@ -139,6 +167,10 @@ class Enhancer:
             The frame's key, and the residual ``[1, 3, H * scale, W * scale]`` float32 on the
             device. At most ``lead + 1 + tail`` frames and one batch are held.
         """
+        if self._sampler is not None:
+            for drawn in self._sampler.run(shown):
+                yield drawn.key, drawn.residual_nchw
+            return
         spec = self.spec
         group: list[_Window[Key]] = []
         # Not a generator expression: that would keep each frame's RGB alive beside its features.
@@ -153,7 +185,7 @@ class Enhancer:
 
     def _embedded(self, item: Shown[Key], notes: list[str]) -> Shown[tuple[Key, tuple[int, int]]]:
         height, width = item.tensor_nchw.shape[-2:]
-        padded_nchw = _padded(item.tensor_nchw.to(self.device), self.spec.multiple_of)
+        padded_nchw = padded(item.tensor_nchw.to(self.device), self.spec.multiple_of)
         features_nchw = self._memory.run(
             self._features,
             [[padded_nchw]],
@@ -167,6 +199,7 @@ class Enhancer:
             tensor_nchw=features_nchw.to(self._feature_dtype),
             starts_shot=item.starts_shot,
             is_owned=item.is_owned,
+            frame=item.frame,
         )
 
     def _limits(self, window: "_Window[Key]") -> Limits:
@@ -201,8 +234,19 @@ class Enhancer:
             return self._network.residual(_stacked(batch))
 
     def _padded_size(self, window: "_Window[Key]") -> tuple[int, int]:
-        height, width = (_rounded_up(length, self.spec.multiple_of) for length in window.size)
+        height, width = (rounded_up(length, self.spec.multiple_of) for length in window.size)
         return height, width
+
+
+def _checked(clip: Tensor) -> Tensor:
+    if clip.dim() != 4 or clip.shape[1] != 3 or not clip.is_floating_point():
+        raise ValueError(f"expected a float [T, 3, H, W], got {clip.dtype} {tuple(clip.shape)}")
+    return clip.detach()
+
+
+def _shot(clip: Tensor) -> Iterator[Shown[int]]:
+    for t, frame in enumerate(clip.to(torch.float32)):
+        yield Shown(key=t, tensor_nchw=frame[None], starts_shot=t == 0, is_owned=True, frame=t)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,35 +267,3 @@ def _stacked(batch: Windows) -> Tensor:
     joined_nhwc = joined[0] if len(joined) == 1 else torch.cat(joined)
     n, h, w, _ = joined_nhwc.shape
     return joined_nhwc.reshape(n, h, w, frames, channels).permute(0, 3, 4, 1, 2)
-
-
-def _padded(frames_nchw: Tensor, multiple: int) -> Tensor:
-    """Grow frames at the right and the bottom, channels last in memory.
-
-    The picture is mirrored there, or its edge repeated where it is too small for a mirror.
-    """
-    height, width = frames_nchw.shape[-2:]
-    tall, wide = _rounded_up(height, multiple), _rounded_up(width, multiple)
-    padded_nchw = torch.empty(
-        (*frames_nchw.shape[:2], tall, wide),
-        dtype=frames_nchw.dtype,
-        device=frames_nchw.device,
-        memory_format=torch.channels_last,
-    )
-    padded_nchw[..., :height, :width] = frames_nchw
-    # One pass over the frame; torch's own padding costs three with the change of layout.
-    for target, source in _mirrored(height, tall):
-        padded_nchw[..., target, :width] = padded_nchw[..., source, :width]
-    for target, source in _mirrored(width, wide):
-        padded_nchw[..., target] = padded_nchw[..., source]
-    return padded_nchw
-
-
-def _mirrored(length: int, padded: int) -> list[tuple[int, int]]:
-    """Return (target, source) positions that fill ``[length, padded)``."""
-    is_small = padded - length >= length
-    return [(at, length - 1 if is_small else 2 * length - 2 - at) for at in range(length, padded)]
-
-
-def _rounded_up(length: int, multiple: int) -> int:
-    return -(-length // multiple) * multiple

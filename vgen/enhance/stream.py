@@ -5,6 +5,7 @@ coding and added there (``vgen.enhance.colorspace``). Where nothing is added and
 converted, the frame that came is the frame that goes.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -92,6 +93,7 @@ def _shown(
             tensor_nchw=converter.rgb(planes),
             starts_shot=previous is not None and is_cut(previous, current),
             is_owned=span.owns(_pts(frame)),
+            frame=_number(span, _pts(frame)),
         )
         previous = current
 
@@ -107,6 +109,11 @@ def _checked(frame: av.VideoFrame, video: VideoStream, uri: str) -> av.VideoFram
 def _pts(frame: av.VideoFrame) -> int:
     assert frame.pts is not None, "decoding gives every frame its PTS"
     return frame.pts
+
+
+def _number(span: Span, pts: int) -> int:
+    """Return the planned frame shown at ``pts``, or the next one where none was planned."""
+    return span.start - span.lead + bisect_left(span.pts, pts)
 
 
 def _made(planes: list[Plane], target: Coding, source: av.VideoFrame) -> av.VideoFrame:

@@ -25,6 +25,8 @@ class Shown(Generic[Key]):
     """Whether a cut lies before this frame."""
     is_owned: bool
     """False for context frames, which are seen and not restored."""
+    frame: int
+    """Number in the video, from 0: what is random about a frame depends on it alone."""
 
 
 def windows(

@@ -38,8 +38,7 @@ class CausalConv(nn.Module):
             if cache is not None:
                 # A copy, as a view would keep the whole chunk alive.
                 cache[self] = x_ncthw[:, :, -self.past :].clone()
-        made: Tensor = self.conv(x_ncthw)
-        return made
+        return convolve(self.conv, x_ncthw)
 
 
 class PixelNorm(nn.Module):
@@ -62,17 +61,12 @@ class PixelNorm(nn.Module):
 
 
 class CausalBlock(nn.Module):
-    """x + conv(silu(norm(conv(silu(norm(x)))))), the first convolution over three frames."""
+    """x + conv(silu(norm(conv(silu(norm(x)))))), the first convolution over ``frames``."""
 
-    LOOK_BACK = 2
-    """Frames before the current one that a block sees."""
-    REACH = 2
-    """Pixels to each side that a block sees."""
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, frames: int) -> None:
         super().__init__()
         self.first_norm = PixelNorm(channels)
-        self.first = CausalConv(channels, channels)
+        self.first = CausalConv(channels, channels, frames=frames)
         self.second_norm = PixelNorm(channels)
         self.second = CausalConv(channels, channels, frames=1, gain=0.1)
 
@@ -81,6 +75,30 @@ class CausalBlock(nn.Module):
         hidden = self.first(functional.silu(self.first_norm(x_ncthw)), cache)
         added: Tensor = self.second(functional.silu(self.second_norm(hidden)), cache)
         return x_ncthw + added
+
+
+def convolve(conv: nn.Conv3d, x_ncthw: Tensor) -> Tensor:
+    """Return ``conv(x_ncthw)``, which for a single frame of output is a convolution of a plane.
+
+    On one thread torch takes a generic path for the 3-D convolution of a single clip, measured
+    at a seventh of the speed.
+    """
+    if x_ncthw.shape[2] != conv.kernel_size[0]:
+        made: Tensor = conv(x_ncthw)
+        return made
+    # Frames become channels, in the order of the kernel's.
+    return functional.conv2d(
+        x_ncthw.flatten(1, 2),
+        conv.weight.flatten(1, 2),
+        conv.bias,
+        stride=conv.stride[1:],
+        padding=_plane_padding(conv),
+    ).unsqueeze(2)
+
+
+def _plane_padding(conv: nn.Conv3d) -> tuple[int, ...]:
+    assert isinstance(conv.padding, tuple)
+    return conv.padding[1:]
 
 
 def init_conv3d(conv: nn.Conv3d, *, gain: float = 1.0) -> nn.Conv3d:

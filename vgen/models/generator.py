@@ -203,7 +203,7 @@ def restore_run(network: nn.Module, frames_ntchw: Tensor, *, window: int) -> Ten
     windows_nrchwt = frames_ntchw.unfold(1, window, 1)
     windows_nrtchw = windows_nrchwt.movedim(-1, 2)
     restored: Tensor = network(windows_nrtchw.flatten(0, 1))
-    return restored.unflatten(0, windows_nrtchw.shape[:2])
+    return restored.reshape(*windows_nrtchw.shape[:2], *restored.shape[1:])
 
 
 def folded_state(network: nn.Module) -> dict[str, Tensor]:

@@ -99,17 +99,11 @@ def load_network(path: Path) -> tuple[ReleaseHeader, "torch.nn.Module"]:
     import safetensors.torch
     import torch
 
-    from vgen.models.generator import build_unet, unet_spec
-
     layout = _read_layout(path)
     header = layout.header
-    if header.spec.architecture != "temporal_unet":
-        raise ReleaseError(
-            f"{path.name}: architecture {header.spec.architecture!r} has no network to load"
-        )
     # On the meta device nothing is allocated before the shapes are known to agree.
-    network = build_unet(header.settings, device=torch.device("meta"))
-    if unet_spec(network.settings) != header.spec:
+    network, spec = _built(header, path.name, device=torch.device("meta"))
+    if spec != header.spec:
         raise ReleaseError(
             f"{path.name}: its spec {header.spec.to_json()} does not follow from its settings"
         )
@@ -130,6 +124,33 @@ def load_network(path: Path) -> tuple[ReleaseHeader, "torch.nn.Module"]:
     # Assigned weights would keep the file's float16, and share its memory map.
     network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     return header, network.eval().requires_grad_(False)
+
+
+def check_restores(header: ReleaseHeader) -> None:
+    """Raise ``ReleaseError`` if the release does not make given frames better."""
+    if not header.spec.restores:
+        raise ReleaseError(
+            f"release {header.name!r} makes clips up and cannot restore any; use vgen generate"
+        )
+
+
+def _built(
+    header: ReleaseHeader, file_name: str, *, device: "torch.device"
+) -> tuple["torch.nn.Module", ModelSpec]:
+    """Return the network of a header, and the spec that its settings call for."""
+    from vgen.models.generator import build_unet, unet_spec
+    from vgen.models.vae import VaeSettings, VideoVae, vae_spec
+
+    match header.spec.architecture:
+        case "temporal_unet":
+            unet = build_unet(header.settings, device=device)
+            return unet, unet_spec(unet.settings)
+        case "conditional_vae" | "unconditional_vae":
+            settings = VaeSettings.from_mapping(header.settings)
+            with device:
+                return VideoVae(settings), vae_spec(settings)
+        case architecture:
+            raise ReleaseError(f"{file_name}: architecture {architecture!r} has no network to load")
 
 
 def save_release(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vgen.models.causal import Cache, CausalBlock, CausalConv, PixelNorm, init_conv3d
+from vgen.models.causal import Cache, CausalBlock, CausalConv, PixelNorm, convolve, init_conv3d
 from vgen.models.vae_settings import PATCH, VAE_SIZES, VaeSettings, vae_spec
 
 __all__ = ["VAE_SIZES", "Gaussian", "VaeOutput", "VaeSettings", "VideoVae", "vae_spec"]
@@ -64,7 +64,7 @@ class Pyramid(nn.Module):
         super().__init__()
         widths, stride = settings.widths, settings.temporal_stride
         self.head = CausalConv(in_channels * PATCH**2, widths[0])
-        self.levels = nn.ModuleList(_blocks(width, settings.blocks) for width in widths)
+        self.levels = nn.ModuleList(_blocks(width, settings.blocks, 3) for width in widths)
         self.down = nn.ModuleList(
             init_conv3d(nn.Conv3d(fine, coarse, (1, 2, 2), stride=(1, 2, 2)), gain=0.7)
             for fine, coarse in pairwise(widths)
@@ -85,9 +85,9 @@ class Pyramid(nn.Module):
                 x = block(x, cache)
             made.append(x)
             if level < len(self.down):
-                x = self.down[level](x)
+                x = _convolved(self.down[level], x)
         if self.squeeze is not None:
-            made[-1] = self.squeeze(x)
+            made[-1] = convolve(self.squeeze, x)
         return made
 
 
@@ -98,7 +98,11 @@ class Decoder(nn.Module):
         super().__init__()
         widths, self.stride = settings.widths, settings.temporal_stride
         self.enter = CausalConv(settings.latents, widths[-1])
-        self.levels = nn.ModuleList(_blocks(width, settings.blocks) for width in widths)
+        # Over time at the coarsest level only: the memory of every sample is held while streaming.
+        self.levels = nn.ModuleList(
+            _blocks(width, settings.blocks, 3 if level == len(widths) - 1 else 1)
+            for level, width in enumerate(widths)
+        )
         self.stretch: nn.Conv3d | None = None
         if self.stride > 1:
             stretch = nn.Conv3d(widths[-1], self.stride * widths[-1], 1)
@@ -126,10 +130,10 @@ class Decoder(nn.Module):
                 x = block(x, cache)
             if self.stretch is not None and level == len(self.up):
                 n, c, t, h, w = x.shape
-                x = self.stretch(x).reshape(n, c, self.stride, t, h, w)
+                x = convolve(self.stretch, x).reshape(n, c, self.stride, t, h, w)
                 x = x.movedim(2, 3).flatten(2, 3)
             if level > 0:
-                x = _shuffled(self.up[level - 1](x), 2)
+                x = _shuffled(_convolved(self.up[level - 1], x), 2)
         x = self.tail(functional.silu(self.norm(x)), cache)
         return _shuffled(x, PATCH).transpose(1, 2)
 
@@ -209,6 +213,19 @@ class VideoVae(nn.Module):
         features = self.condition(degraded_ntchw, cache)
         return features, _gaussian(self.prior_head(features[-1], None))
 
+    def added(
+        self, z: Tensor, features: Sequence[Tensor] | None, cache: Cache | None = None
+    ) -> Tensor:
+        """Return what samples add to the base: the degraded clip, or mid-grey.
+
+        Args:
+            z: Latents ``[N * S, T / stride, Z, h, w]``, those of a clip next to each other.
+            features: Of N degraded clips, from ``look``; None where there are none.
+            cache: Of the decoder.
+        """
+        made: Tensor = self.decoder(z, features, cache)
+        return made
+
     def decode(
         self, z: Tensor, degraded_ntchw: Tensor | None, cache: Cache | None = None
     ) -> Tensor:
@@ -221,9 +238,9 @@ class VideoVae(nn.Module):
         """
         self._check(degraded_ntchw)
         if degraded_ntchw is None:
-            return self._decoded(z, None, UNCONDITIONAL_BASE, cache)
+            return self.added(z, None, cache) + UNCONDITIONAL_BASE
         features, _ = self.look(degraded_ntchw, cache)
-        return self._decoded(z, features, degraded_ntchw, cache)
+        return self.added(z, features, cache) + degraded_ntchw
 
     def forward(
         self,
@@ -237,27 +254,17 @@ class VideoVae(nn.Module):
             noise = torch.randn_like(posterior.mean)
         z = posterior.sample(noise)
         if degraded_ntchw is None:
-            frames_ntchw = self._decoded(z, None, UNCONDITIONAL_BASE, None)
+            frames_ntchw = self.added(z, None) + UNCONDITIONAL_BASE
             prior = self._standard_normal(clean_ntchw.shape)
         else:
             features, prior = self.look(degraded_ntchw)
-            frames_ntchw = self._decoded(z, features, degraded_ntchw, None)
+            frames_ntchw = self.added(z, features) + degraded_ntchw
         return VaeOutput(
             frames_ntchw=frames_ntchw,
             posterior=posterior,
             prior=prior,
             log_scale=self.log_scale.clamp(*LOG_SCALE),
         )
-
-    def _decoded(
-        self,
-        z: Tensor,
-        features: Sequence[Tensor] | None,
-        base: Tensor | float,
-        cache: Cache | None,
-    ) -> Tensor:
-        added: Tensor = self.decoder(z, features, cache)
-        return base + added
 
     def _standard_normal(self, frames_shape: Sequence[int]) -> Gaussian:
         zeros = self.log_scale.new_zeros(self.latent_shape(frames_shape))
@@ -269,8 +276,13 @@ class VideoVae(nn.Module):
             raise ValueError(f"degraded frames and an {kind} network do not go together")
 
 
-def _blocks(width: int, blocks: int) -> nn.ModuleList:
-    return nn.ModuleList(CausalBlock(width) for _ in range(blocks))
+def _blocks(width: int, blocks: int, frames: int) -> nn.ModuleList:
+    return nn.ModuleList(CausalBlock(width, frames=frames) for _ in range(blocks))
+
+
+def _convolved(conv: nn.Module, x_ncthw: Tensor) -> Tensor:
+    assert isinstance(conv, nn.Conv3d)
+    return convolve(conv, x_ncthw)
 
 
 def _gaussian(parameters_ncthw: Tensor) -> Gaussian:

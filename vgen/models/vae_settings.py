@@ -118,8 +118,10 @@ def vae_spec(settings: VaeSettings) -> ModelSpec:
 def look_back(settings: VaeSettings) -> int:
     """Frames before one that can change it, through a prior and a decoder without stride."""
     # Two frames for each causal convolution over three: the head and one a block when looking,
-    # the entrance and one a block when decoding.
-    return 2 * 2 * (1 + settings.blocks * len(settings.widths))
+    # the entrance and one a block of the coarsest level when decoding.
+    looking = 1 + settings.blocks * len(settings.widths)
+    decoding = 1 + settings.blocks
+    return 2 * (looking + decoding)
 
 
 def receptive_radius(settings: VaeSettings) -> int:

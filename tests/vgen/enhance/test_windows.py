@@ -17,6 +17,7 @@ def shown_of(stream):
             tensor_nchw=torch.tensor(float(index)),
             starts_shot=starts_shot,
             is_owned=is_owned,
+            frame=index,
         )
         for index, (starts_shot, is_owned) in enumerate(stream)
     ]
