@@ -7,7 +7,7 @@ folder. A name that is given explicitly is always taken. What is named but canno
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -53,16 +53,22 @@ class ListingFault(Record):
     error: Fault
 
 
-def list_sources(source: str) -> list[VideoRef | ListingFault]:
+def list_sources(
+    source: str, suffixes: Collection[str] = VIDEO_SUFFIXES
+) -> list[VideoRef | ListingFault]:
     """List the videos of a file, folder, glob, prefix or listing, ordered by relative path.
 
     An object that is named twice is listed once. Faults come last, ordered by URI.
+
+    Args:
+        source: What a person named.
+        suffixes: In lower case; what a name that is not given explicitly must end in.
 
     Raises:
         ConfigError: SOURCE itself is refused, is not there, or is an unreadable listing.
         StorageError: it cannot be reached.
     """
-    found = list(_listed(source))
+    found = list(_listed(source, suffixes))
     videos = {ref.uri: ref for ref in found if isinstance(ref, VideoRef)}
     faults = {fault.uri: fault for fault in found if isinstance(fault, ListingFault)}
     return [
@@ -71,13 +77,13 @@ def list_sources(source: str) -> list[VideoRef | ListingFault]:
     ]
 
 
-def _listed(source: str) -> Iterator[VideoRef | ListingFault]:
+def _listed(source: str, suffixes: Collection[str]) -> Iterator[VideoRef | ListingFault]:
     if _MAGIC.search(source) and not _is_there(source):
-        yield from _from_glob(source)
+        yield from _from_glob(source, suffixes)
         return
     uri = normalize_uri(source)
     if is_folder(uri):
-        yield from _from_folder(uri, lambda relative: _is_video(relative))
+        yield from _from_folder(uri, lambda relative: _ends_in(suffixes, relative))
     elif not exists(uri):
         raise ConfigError(f"nothing lies at {source!r}; name a file, folder, glob or listing")
     elif PurePosixPath(uri).suffix.lower() in LISTING_SUFFIXES:
@@ -91,7 +97,7 @@ def _is_there(source: str) -> bool:
     return exists(uri) or is_folder(uri)
 
 
-def _from_glob(source: str) -> Iterator[VideoRef | ListingFault]:
+def _from_glob(source: str, suffixes: Collection[str]) -> Iterator[VideoRef | ListingFault]:
     fixed, pattern = _split_glob(source)
     matches = re.compile(glob_translate(pattern)).match
     # A suffix that is spelled out is an explicit name.
@@ -100,7 +106,7 @@ def _from_glob(source: str) -> Iterator[VideoRef | ListingFault]:
     depth = None if "**" in pattern else pattern.count("/") + 1
     yield from _from_folder(
         normalize_uri(fixed),
-        lambda relative: bool(matches(relative)) and (is_explicit or _is_video(relative)),
+        lambda relative: bool(matches(relative)) and (is_explicit or _ends_in(suffixes, relative)),
         depth,
     )
 
@@ -230,8 +236,8 @@ def _shown(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _is_video(relative: str) -> bool:
-    return PurePosixPath(relative).suffix.lower() in VIDEO_SUFFIXES
+def _ends_in(suffixes: Collection[str], relative: str) -> bool:
+    return PurePosixPath(relative).suffix.lower() in suffixes
 
 
 def _is_hidden(relative: str) -> bool:

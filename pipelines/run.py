@@ -77,7 +77,7 @@ def prepare(request: Request, *, is_dry: bool = False) -> Prepared:
     release = resolve_release(request.recipe.release)
     source = request.source
     destination = storage.normalize_uri(request.destination)
-    _check_apart(source, destination)
+    check_apart(source, destination)
     storage.check_reachable(destination, writable=not is_dry)
     listing = list_sources(source)
     for one in listing:
@@ -263,7 +263,12 @@ def totals_of(outcomes: list[VideoOutcome]) -> Totals:
     )
 
 
-def _check_apart(source: str, destination: str) -> None:
+def check_apart(source: str, destination: str) -> None:
+    """Refuse a destination that holds the source or lies in it; a glob is not judged.
+
+    Raises:
+        ConfigError: they lie within each other.
+    """
     if any(mark in source for mark in "*?["):
         return  # a glob is judged by the files it finds
     place = storage.normalize_uri(source)
