@@ -44,6 +44,7 @@ for command in (
     machine.demo,
 ):
     app.command(command)
+app.command("pipelines.commands.train:train")  # by name, as its flags need torch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,100 +1,185 @@
 """Everything a training run must remember to go on as if it had never stopped."""
 
 import copy
-import pickle
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vgen.errors import ReleaseError
-from vgen.models.generator import TemporalUNet, UNetSettings, widen_window
+from vgen.models.discriminator import ImageDiscriminator, TemporalDiscriminator
+from vgen.models.generator import TemporalUNet, widen_window
+from vgen.models.vae import VideoVae
+from vgen.training.guard import new_monitors
+from vgen.training.schedule import Stage
 
 EMA_DECAY = 0.999
 BETAS = (0.9, 0.99)
+CRITIC_BETAS = (0.0, 0.99)
+"""Without momentum, as in R3GAN: a critic chases a target that moves."""
 WEIGHT_DECAY = 1e-4
-CHECKPOINT_FORMAT = 1
+
+CriticKind = Literal["image", "temporal"]
+Network = TemporalUNet | VideoVae
+
+
+@dataclass(frozen=True, slots=True)
+class Critic:
+    """A discriminator and its optimiser."""
+
+    network: ImageDiscriminator | TemporalDiscriminator
+    optimizer: torch.optim.AdamW
+
+    @classmethod
+    def fresh(cls, kind: CriticKind, channels: int, device: torch.device) -> Self:
+        """Make the critic of single frames, or that of three frames in a row."""
+        made = ImageDiscriminator if kind == "image" else TemporalDiscriminator
+        network = made(channels).to(device)
+        return cls(network, new_optimizer(network.parameters(), betas=CRITIC_BETAS))
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainState:
-    """The networks, the optimiser and how far the run has come; changed by every step."""
+    """The networks, their optimisers and how far the run has come; changed by every step."""
 
-    network: TemporalUNet
-    average: TemporalUNet
+    stage: Stage
+    network: Network
+    average: Network
     """Exponential moving average of ``network``: what gets evaluated and released."""
     optimizer: torch.optim.AdamW
-    skipped: Tensor
-    """Steps left out because their gradients were not finite."""
+    monitors: dict[str, Tensor]
+    """What the guards remember; see ``guard.new_monitors``."""
+    critics: dict[CriticKind, Critic] = field(default_factory=dict)
+    reference: TemporalUNet | None = None
+    """The pixel stage's average, once the adversarial stage has begun."""
+    reference_db: float | None = None
+    """Its validation PSNR."""
     step: int = 0
+    stage_step: int = 0
+    """Steps since the optimiser was made."""
     elapsed_s: float = 0.0
 
     @classmethod
-    def fresh(cls, network: TemporalUNet, *, step: int = 0, elapsed_s: float = 0.0) -> Self:
-        """Start with ``network`` and an optimiser that has seen nothing."""
-        # torch's stubs do not know this keyword, though its documentation does.
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        device = next(network.parameters()).device
+    def fresh(cls, network: Network, stage: Stage) -> Self:
+        """Start with ``network``, on its device, and an optimiser that has seen nothing."""
+        network = _laid_out(network)
         return cls(
+            stage=stage,
             network=network,
-            average=copy.deepcopy(network).requires_grad_(False).eval(),
-            optimizer=torch.optim.AdamW(
-                network.parameters(), betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
-            ),
-            skipped=torch.zeros((), device=device),
-            step=step,
-            elapsed_s=elapsed_s,
+            average=frozen_copy(network),
+            optimizer=new_optimizer(network.parameters(), betas=BETAS),
+            monitors=new_monitors(network_device(network)),
         )
 
-    def widened(self, window: int) -> Self:
-        """Return a state whose network looks at ``window`` frames and starts out the same."""
-        made = self.fresh(
-            widen_window(self.network, window), step=self.step, elapsed_s=self.elapsed_s
-        )
-        made.average = widen_window(self.average, window).requires_grad_(False).eval()
-        made.skipped = self.skipped
-        return made
+    @property
+    def device(self) -> torch.device:
+        """Where the networks lie."""
+        return network_device(self.network)
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint; the file appears whole or not at all."""
-        partial_path = path.with_name(f".{path.name}.partial")
-        torch.save(
-            {
-                "format": CHECKPOINT_FORMAT,
-                "settings": self.network.settings.to_mapping(),
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "skipped": self.skipped,
-                "step": self.step,
-                "elapsed_s": self.elapsed_s,
-            },
-            partial_path,
-        )
-        partial_path.replace(path)
+    def widen(self, window: int) -> None:
+        """Let the network look at ``window`` frames; it starts out computing the same."""
+        assert isinstance(self.network, TemporalUNet)
+        assert isinstance(self.average, TemporalUNet)
+        device = self.device
+        network = widen_window(self.network, window).to(device)
+        average = widen_window(self.average, window).to(device)
+        self._restart(network, "window")
+        self.average = average.requires_grad_(False).eval()
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a checkpoint; tensors and plain values only, nothing in it is executed.
+    def begin_adversarial(self, channels: int, kinds: Iterable[CriticKind]) -> None:
+        """Go on from the average, with critics that have seen nothing; the reference is kept."""
+        assert isinstance(self.average, TemporalUNet)
+        self.reference = self.average
+        network = copy.deepcopy(self.average).requires_grad_(True).train()
+        self._restart(network, "adversarial")
+        self.average = frozen_copy(network)
+        self.critics = {kind: Critic.fresh(kind, channels, self.device) for kind in kinds}
+
+    def _restart(self, network: TemporalUNet, stage: Stage) -> None:
+        skipped = self.monitors["skipped"]
+        self.network = _laid_out(network)
+        self.optimizer = new_optimizer(self.network.parameters(), betas=BETAS)
+        self.monitors = new_monitors(self.device) | {"skipped": skipped}
+        self.stage, self.stage_step = stage, 0
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield every tensor of the state by name, not copied; ``restore`` takes them back."""
+        for name, network, optimizer in self._parts():
+            for key, value in network.state_dict().items():
+                yield f"{name}.{key}", value
+            if optimizer is not None:
+                for index, moments in optimizer.state_dict()["state"].items():
+                    for key, value in moments.items():
+                        yield f"{name}-optimizer.{index}.{key}", value
+        for key, value in self.monitors.items():
+            yield f"monitors.{key}", value
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what ``tensors()`` of a state of the same make yielded.
 
         Raises:
-            ReleaseError: damaged, or of another format.
+            KeyError, RuntimeError: a tensor is missing, unknown or misshaped.
         """
-        try:
-            document = torch.load(path, weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            raise ReleaseError(f"checkpoint {str(path)!r} is damaged; delete it") from error
-        found = document.get("format") if isinstance(document, dict) else None
-        if found != CHECKPOINT_FORMAT:
-            raise ReleaseError(f"{path.name}: checkpoint format {found!r} is not 1; delete it")
-        settings = UNetSettings.from_mapping(document["settings"])
-        state = cls.fresh(
-            TemporalUNet(settings), step=document["step"], elapsed_s=document["elapsed_s"]
-        )
-        state.network.load_state_dict(document["network"])
-        state.average.load_state_dict(document["average"])
-        state.optimizer.load_state_dict(document["optimizer"])
-        state.skipped = document["skipped"]
-        return state
+        for name, network, optimizer in self._parts():
+            network.load_state_dict(_below(f"{name}.", tensors))
+            if optimizer is not None:
+                _restore_optimizer(optimizer, _below(f"{name}-optimizer.", tensors))
+        for key, value in self.monitors.items():
+            value.copy_(tensors[f"monitors.{key}"])
+
+    def _parts(self) -> Iterator[tuple[str, nn.Module, torch.optim.Optimizer | None]]:
+        yield "network", self.network, self.optimizer
+        yield "average", self.average, None
+        if self.reference is not None:
+            yield "reference", self.reference, None
+        for kind, critic in self.critics.items():
+            yield f"critic-{kind}", critic.network, critic.optimizer
+
+
+def new_optimizer(
+    parameters: Iterable[nn.Parameter], *, betas: tuple[float, float]
+) -> torch.optim.AdamW:
+    """Make the optimiser of one network; fused, which lets a guard skip a step on the device."""
+    return torch.optim.AdamW(parameters, betas=betas, weight_decay=WEIGHT_DECAY, fused=True)
+
+
+def network_device(network: nn.Module) -> torch.device:
+    """Return where the weights of ``network`` lie."""
+    return next(network.parameters()).device
+
+
+def frozen_copy(network: Network) -> Network:
+    """Return a copy that computes and does not learn."""
+    return copy.deepcopy(network).requires_grad_(False).eval()
+
+
+def _laid_out(network: Network) -> Network:
+    """Put 2-D networks into the layout in which their convolutions are fastest."""
+    if isinstance(network, TemporalUNet):
+        # torch's stubs do not know this keyword, though its documentation does.
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in moments.items():
+        number, _, key = name.partition(".")
+        state.setdefault(int(number), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    for index, moments_of_one in state.items():
+        for key, value in moments_of_one.items():
+            # The fused optimiser walks raw memory: moments must lie as their parameter does.
+            if value.shape == parameters[index].shape:
+                moments_of_one[key] = torch.empty_like(parameters[index]).copy_(value)
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

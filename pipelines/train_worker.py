@@ -1,0 +1,93 @@
+"""What runs inside the workers of a training run, and how the driver hears of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import ray
+import torch
+from ray.train.torch import get_device
+
+from vgen.errors import ConfigError, VgenError
+from vgen.training.clips import load_material
+from vgen.training.distributed import ElsewhereError, Group
+from vgen.training.loop import Place, train
+from vgen.training.pace import News
+from vgen.training.settings import TrainSettings
+
+
+class Board:
+    """An actor beside the workers, where they pin what the driver is to know."""
+
+    def __init__(self) -> None:
+        self._news: list[News] = []
+        self._fault: VgenError | None = None
+
+    def tell(self, news: News) -> None:
+        """Keep news until the driver takes it."""
+        self._news.append(news)
+
+    def take(self) -> list[News]:
+        """Return what was told since the last time."""
+        taken, self._news = self._news, []
+        return taken
+
+    def fail(self, fault: VgenError) -> None:
+        """Keep the first reason why going on is of no use."""
+        self._fault = self._fault or fault
+
+    def fault(self) -> VgenError | None:
+        """Return that reason, if there is one."""
+        return self._fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What every worker is told once; pickled, so it holds no secret."""
+
+    data_uri: str
+    run_uri: str
+    settings: TrainSettings
+    threads: int
+    """Of torch and OpenCV in a worker."""
+    processes: int
+    """Beside each worker, that make examples."""
+    log_every_s: float
+    board: Any
+    """Handle of the ``Board`` actor; Ray gives it no type."""
+
+
+def run_worker(config: dict[str, Work]) -> None:
+    """Train as one worker of the group that Ray Train made.
+
+    A fault that a retry would meet again is pinned to the board, so that the next attempt, which
+    Ray makes after any error, ends at once. It is raised all the same: that frees workers that
+    wait for this one in a collective operation.
+    """
+    work = config["work"]
+    if ray.get(work.board.fault.remote()) is not None:
+        return
+    try:
+        _train(work)
+    except ElsewhereError:
+        raise
+    except VgenError as error:
+        ray.get(work.board.fail.remote(error))
+        raise
+    except torch.OutOfMemoryError as error:
+        fault = ConfigError("the GPU's memory is too small for a step; lower batch or patch_px")
+        ray.get(work.board.fail.remote(fault))
+        raise fault from error
+
+
+def _train(work: Work) -> None:
+    torch.set_num_threads(work.threads)
+    cv2.setNumThreads(1)
+    place = Place(
+        run_uri=work.run_uri,
+        group=Group.current(),
+        device=get_device(),
+        processes=work.processes,
+        log_every_s=work.log_every_s,
+    )
+    train(load_material(work.data_uri), work.settings, place, tell=work.board.tell.remote)

@@ -1,0 +1,65 @@
+"""From a training state to a release that says how it came to be."""
+
+import platform
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from vgen import storage
+from vgen.models.generator import unet_spec
+from vgen.models.release import save_release
+from vgen.models.vae import VideoVae
+from vgen.models.vae_settings import vae_spec
+from vgen.training.settings import TrainSettings
+from vgen.training.state import TrainState
+
+
+def release_uri(run_uri: str, settings: TrainSettings, *, is_perceptual: bool) -> str:
+    """Return where a run puts the release of its pixel stage or VAE, or of its adversarial one."""
+    suffix = "-perceptual" if is_perceptual else ""
+    return storage.join(run_uri, f"{settings.name}{suffix}.safetensors")
+
+
+def export(
+    state: TrainState, settings: TrainSettings, licences: Sequence[str], run_uri: str
+) -> str:
+    """Publish the averaged weights as a release; the same state gives the same bytes.
+
+    Returns:
+        The release's URI.
+
+    Raises:
+        ReleaseError: the weights are not finite.
+        StorageError: it cannot be written.
+    """
+    uri = release_uri(run_uri, settings, is_perceptual=state.stage == "adversarial")
+    network = state.average
+    if isinstance(network, VideoVae):
+        spec = vae_spec(network.settings)
+    else:
+        spec = unet_spec(network.settings)
+    with tempfile.TemporaryDirectory(prefix="vgen-release-") as folder:
+        path = Path(folder) / "release.safetensors"
+        save_release(
+            path,
+            name=storage.name_of(uri).removesuffix(".safetensors"),
+            network=network,
+            spec=spec,
+            settings=network.settings.to_mapping(),
+            provenance={
+                "recipe": settings.model_dump(mode="json"),
+                "stage": state.stage,
+                "steps": state.step,
+                "seconds": round(state.elapsed_s),
+                "skipped_steps": int(state.monitors["skipped"].item()),
+                "licences": list(licences),
+                "machine": platform.machine(),
+                "torch": torch.__version__,
+                "vgen": version("vgen"),
+            },
+        )
+        storage.publish(path, uri)
+    return uri

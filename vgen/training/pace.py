@@ -1,0 +1,163 @@
+"""Time in a training run: how much of the budget is spent, and what is due.
+
+The first process reads the clock and tells the others, so that all of them change stages, save
+and stop at the same step.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from vgen.training.distributed import Group
+from vgen.training.guard import check_progress
+from vgen.training.schedule import Stage
+from vgen.training.settings import TrainSettings
+from vgen.training.state import TrainState
+from vgen.training.step import Losses, Step
+from vgen.training.validation import Score
+
+TELL_EVERY_STEPS = 10
+"""Steps between two looks at the clock where several processes train."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run has come."""
+
+    step: int
+    stage: Stage
+    spent: float
+    """Share of the budget, 0 to 1 and beyond."""
+    elapsed_s: float
+    left_s: float
+    """Estimate of the time until the end."""
+    learning_rate: float
+    losses: Mapping[str, float]
+    """Means over all samples of the step reported."""
+    samples_per_s: float
+    """Of all workers together, since the last report."""
+    wait_share: float
+    """Share of the first worker's time, since the last report, spent waiting for samples."""
+    skipped: int
+    """Steps left out by the guards, since the beginning."""
+
+    def line(self) -> str:
+        """Describe it in one line that stands alone."""
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in self.losses.items())
+        return (
+            f"step {self.step} ({self.stage}), {100 * self.spent:.1f} %, {losses}, "
+            f"lr {self.learning_rate:.1e}, {self.samples_per_s:.1f} samples/s, "
+            f"{100 * self.wait_share:.0f} % waiting for data, {self.left_s:.0f} s left"
+            + (f", {self.skipped} steps left out" if self.skipped else "")
+        )
+
+    def row(self) -> dict[str, float | str]:
+        """Return the numbers as a row of the curves."""
+        return {
+            "step": self.step,
+            "stage": self.stage,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "learning_rate": self.learning_rate,
+            "samples_per_s": self.samples_per_s,
+            "wait_share": self.wait_share,
+            "skipped": self.skipped,
+            **{f"loss/{name}": value for name, value in self.losses.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """Workers have begun to train, or to go on."""
+
+    step: int
+    workers: int
+    device: str
+
+    def line(self) -> str:
+        """Describe it in one line that stands alone."""
+        how = f"going on from step {self.step}" if self.step else "beginning"
+        return f"{how} with {self.workers} workers on {self.device}"
+
+
+News = Progress | Score | Begun
+"""What a run tells whoever watches it; each has a ``line()``."""
+
+
+class Pace:
+    """The clock of a run; ``state.elapsed_s`` counts the time before a resumption too."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        group: Group,
+        clock: Callable[[], float],
+        state: TrainState,
+        *,
+        log_every_s: float,
+    ) -> None:
+        self._settings = settings
+        self._group = group
+        self._clock = clock
+        self._log_every_s = log_every_s
+        now_s = clock()
+        self._began_s = now_s - state.elapsed_s
+        self._saved_s = self._told_s = now_s
+        self._told_step, self._told_waited_s = state.step, 0.0
+        self.is_report_due = self.is_checkpoint_due = False
+
+    def spent(self, state: TrainState) -> float:
+        """Return the share of the budget that is used up, 0 to 1 and beyond."""
+        if self._settings.steps is not None:
+            return state.step / self._settings.steps
+        assert self._settings.seconds is not None
+        return state.elapsed_s / self._settings.seconds
+
+    def tick(self, state: TrainState) -> None:
+        """Bring ``state.elapsed_s`` up to date after a step, and decide what is due."""
+        self.is_report_due = self.is_checkpoint_due = False
+        if self._group.size > 1 and state.step % TELL_EVERY_STEPS:
+            return
+        now_s = self._clock()
+        is_save_due = now_s - self._saved_s >= self._settings.checkpoint_every_s
+        is_report_due = is_save_due or now_s - self._told_s >= self._log_every_s
+        elapsed_s, save, report = self._group.told(
+            [now_s - self._began_s, float(is_save_due), float(is_report_due)]
+        )
+        state.elapsed_s = elapsed_s
+        self.is_checkpoint_due, self.is_report_due = bool(save), bool(report)
+        if save:
+            self._saved_s = now_s
+
+    def report(self, state: TrainState, losses: Losses, step: Step, *, waited_s: float) -> Progress:
+        """Return what has happened since the last report; all processes call it together.
+
+        Raises:
+            DivergedError: too many steps in a row were left out.
+        """
+        check_progress(state.monitors, step=state.step)
+        means = self._group.average(torch.stack(list(losses.values())), share=step.share).tolist()
+        spent = self.spent(state)
+        steps = state.step - self._told_step
+        now_s = self._began_s + state.elapsed_s
+        lasted_s = max(now_s - self._told_s, 1e-9)
+        progress = Progress(
+            step=state.step,
+            stage=state.stage,
+            spent=spent,
+            elapsed_s=state.elapsed_s,
+            left_s=state.elapsed_s * max(0.0, 1 - spent) / spent,
+            learning_rate=step.learning_rate,
+            losses=dict(zip(losses, means, strict=True)) | accuracies(state),
+            samples_per_s=steps * self._settings.batch / lasted_s,
+            wait_share=min(1.0, (waited_s - self._told_waited_s) / lasted_s),
+            skipped=int(state.monitors["skipped"].item()),
+        )
+        self._told_s, self._told_step, self._told_waited_s = now_s, state.step, waited_s
+        return progress
+
+
+def accuracies(state: TrainState) -> dict[str, float]:
+    """Return the running accuracies of the critics that there are."""
+    names = [f"{kind}_accuracy" for kind in state.critics]
+    return {name: float(state.monitors[name].item()) for name in names}
