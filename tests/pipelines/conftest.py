@@ -1,18 +1,22 @@
 """One embedded Ray for all tests of pipelines, and the command line beside it."""
 
 import contextlib
+import dataclasses
 import io
 import signal
 from collections.abc import Iterator
 
 import pytest
 
+from pipelines import cluster as cluster_module
 from pipelines.cli import main
 from pipelines.cluster import WORKER_ENVIRONMENT, Cluster, connected, start_embedded
 from tests.pipelines.processes import Ran, Vgen, ray_environment
 from tests.pipelines.proxy import Proxy, proxy_of
 
 NUM_CPUS = 4
+CLI_CPUS = 2
+"""Of those, what a run of the command line may use: each worker costs seconds of imports."""
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +47,10 @@ def embedded_ray(s3_server, s3_proxy) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def vgen(embedded_ray) -> Vgen:
+def vgen(embedded_ray) -> Iterator[Vgen]:
     """Run the command line in this process, on the shared Ray."""
     before = signal.getsignal(signal.SIGTERM)
+    smaller = dataclasses.replace(embedded_ray, num_cpus=CLI_CPUS, is_embedded=False)
 
     def run(*arguments: object) -> Ran:
         stdout, stderr = io.StringIO(), io.StringIO()
@@ -54,4 +59,6 @@ def vgen(embedded_ray) -> Vgen:
         signal.signal(signal.SIGTERM, before)
         return Ran(status=status, stdout=stdout.getvalue(), stderr=stderr.getvalue())
 
-    return run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster_module, "_facts", lambda *, is_embedded: smaller)
+        yield run

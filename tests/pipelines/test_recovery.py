@@ -186,7 +186,8 @@ def test_an_interrupted_run_ends_cleanly_and_goes_on(
         assert f"interrupted; go on with the same command: vgen enhance {long_source}" in stderr
         assert "Traceback" not in stderr
         assert running.survivors() == []
-    assert_goes_on(vgen, long_source, destination, uninterrupted)
+    if is_group:  # what either signal leaves behind is the same; once is enough to go on from
+        assert_goes_on(vgen, long_source, destination, uninterrupted)
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(
