@@ -1,0 +1,1 @@
+"""Corrections that need the whole shot: global numbers are reduced first, frames follow."""

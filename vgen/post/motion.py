@@ -1,0 +1,143 @@
+"""How the camera moved between two neighbouring frames.
+
+Corners (Shi and Tomasi 1994) are followed by pyramidal Lucas-Kanade (Bouguet 2001) and back
+again; what returns to where it started votes, by RANSAC, for one similarity.
+
+Coordinates are those of a picture of width 1, its centre at the origin, y downwards, square
+pixels: a motion holds for every size of the same picture.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CORNERS = 300
+"""Corners looked for, over the picture evenly."""
+CELLS = (4, 5)
+"""Rows and columns that share the corners out, so that one textured spot does not decide."""
+MAX_ROUND_TRIP_PX = 0.5
+"""Farthest from its start that a corner may return to."""
+MAX_RESIDUAL_PX = 1.0
+"""Farthest from the similarity that a corner may lie and support it, in the small picture."""
+MIN_SUPPORT = 12
+"""Fewer supporting corners are no measurement."""
+STILL_PX = 0.15
+"""Corners that move less, in the small picture, count as still."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Similarity:
+    """The map ``x' = a x - b y + dx``, ``y' = b x + a y + dy``."""
+
+    dx: float
+    dy: float
+    a: float
+    b: float
+
+
+IDENTITY = Similarity(dx=0.0, dy=0.0, a=1.0, b=0.0)
+"""Nothing moves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Motion:
+    """Where the scene's points went, from the previous frame to this one."""
+
+    similarity: Similarity
+    quality: float
+    """Share of the followed corners that agree with it, in [0, 1]; 0 is no measurement."""
+    still: float = 0.0
+    """Share of the followed corners that did not move, whatever the similarity says."""
+
+
+def estimate_motion(
+    previous_hw: NDArray[np.uint8], luma_hw: NDArray[np.uint8], *, aspect: float | None = None
+) -> Motion:
+    """Measure the motion from ``previous_hw`` to ``luma_hw``.
+
+    Args:
+        previous_hw: Luma of the frame before, about 180 to 360 rows.
+        luma_hw: Luma of the frame, of the same shape.
+        aspect: Width by height of the shown picture; None where pixels are square.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if previous_hw.shape != luma_hw.shape:
+        raise ValueError(f"shapes differ: {previous_hw.shape} and {luma_hw.shape}")
+    corners_n2 = _corners(previous_hw)
+    if len(corners_n2) < MIN_SUPPORT:
+        return Motion(similarity=IDENTITY, quality=0.0)
+    there_n2 = _followed(previous_hw, luma_hw, corners_n2)
+    back_n2 = _followed(luma_hw, previous_hw, there_n2)
+    returned = np.abs(back_n2 - corners_n2).max(axis=1) < MAX_ROUND_TRIP_PX
+    if int(returned.sum()) < MIN_SUPPORT:
+        return Motion(similarity=IDENTITY, quality=0.0)
+    moved_px = np.abs(there_n2 - corners_n2).max(axis=1)[returned]
+    height, width = luma_hw.shape
+    unit = _Unit(height=height, width=width, aspect=aspect or width / height)
+    matrix, inliers = cv2.estimateAffinePartial2D(
+        unit.of(corners_n2[returned]),
+        unit.of(there_n2[returned]),
+        method=cv2.RANSAC,
+        ransacReprojThreshold=MAX_RESIDUAL_PX / width,
+        maxIters=500,
+        confidence=0.995,
+        refineIters=20,
+    )
+    if matrix is None or int(inliers.sum()) < MIN_SUPPORT:
+        return Motion(similarity=IDENTITY, quality=0.0)
+    similarity = Similarity(
+        dx=float(matrix[0, 2]),
+        dy=float(matrix[1, 2]),
+        a=float(matrix[0, 0]),
+        b=float(matrix[1, 0]),
+    )
+    return Motion(
+        similarity=similarity,
+        quality=float(inliers.mean()),
+        still=float((moved_px < STILL_PX).mean()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unit:
+    height: int
+    width: int
+    aspect: float
+
+    def of(self, points_n2: NDArray[np.float32]) -> NDArray[np.float32]:
+        x = (points_n2[:, 0] + 0.5) / self.width - 0.5
+        y = ((points_n2[:, 1] + 0.5) / self.height - 0.5) / self.aspect
+        return np.stack([x, y], axis=1).astype(np.float32)
+
+
+def _corners(luma_hw: NDArray[np.uint8]) -> NDArray[np.float32]:
+    height, width = luma_hw.shape
+    rows, columns = CELLS
+    # One response for the picture; the strongest of each cell, well apart from each other.
+    response_hw = cv2.cornerMinEigenVal(luma_hw, 3)
+    peak_hw = cv2.dilate(response_hw, np.ones((7, 7), np.uint8))
+    is_corner = (response_hw == peak_hw) & (response_hw > 1e-6 + 0.002 * float(response_hw.max()))
+    found = np.argwhere(is_corner)
+    cells = found[:, 0] * rows // height * columns + found[:, 1] * columns // width
+    order = np.lexsort((-response_hw[found[:, 0], found[:, 1]], cells))
+    found, cells = found[order], cells[order]
+    starts = np.searchsorted(cells, np.arange(rows * columns))
+    rank = np.arange(len(found)) - starts[cells]
+    kept = found[rank < CORNERS // (rows * columns)]
+    return np.asarray(kept[:, ::-1], np.float32)
+
+
+def _followed(
+    from_hw: NDArray[np.uint8], to_hw: NDArray[np.uint8], points_n2: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return where the points went; far away where they were lost."""
+    found, status, _ = cv2.calcOpticalFlowPyrLK(
+        from_hw, to_hw, points_n2.reshape(-1, 1, 2), None, winSize=(15, 15), maxLevel=3
+    )
+    found_n2 = np.asarray(found, np.float32).reshape(-1, 2)
+    found_n2[np.asarray(status).ravel() == 0] = -1e6
+    return found_n2

@@ -1,0 +1,104 @@
+"""What a person may set of each post-processing step.
+
+Plain settings without heavy imports: the recipe embeds one table a step. Names of files (a look-up
+table, a reference still) are resolved by whoever reads files; the steps get what they hold.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Signed = Annotated[float, Field(ge=-1, le=1)]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ColorOptions(_Options):
+    """Colour and exposure, corrected by the shot and then by hand."""
+
+    white_balance: Share = 1.0
+    """How much of the measured cast to take out; 0 leaves it."""
+    exposure: Share = 1.0
+    """How much of the measured fault of brightness and contrast to take out; 0 leaves it."""
+    drift_frames: Annotated[int, Field(ge=0)] = 0
+    """0 keeps a shot's correction constant; else it may follow changes slower than this."""
+    temperature: Signed = 0.0
+    """By hand: 1 is much warmer, -1 much colder."""
+    tint: Signed = 0.0
+    """By hand: 1 is much more magenta, -1 much greener."""
+    gain: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """By hand: factor on all code values."""
+    gamma: Annotated[float, Field(ge=0.25, le=4)] = 1.0
+    """By hand: above 1 lifts the mid tones, black and white stay."""
+    saturation: Annotated[float, Field(ge=0, le=3)] = 1.0
+    """By hand: 0 is gray."""
+    lut: str | None = None
+    """URI of a 3-D look-up table (.cube), applied last."""
+    reference: str | None = None
+    """URI of a still whose colours every shot is matched to, in place of the automatic part."""
+
+
+class DenoiseOptions(_Options):
+    """Classical noise filter, for recipes without a network."""
+
+    strength: Annotated[float, Field(ge=0, le=3)] = 1.0
+    """Factor on the noise level that is taken out."""
+    sigma: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Standard deviation of the noise in 8-bit levels; measured in each shot where absent."""
+
+
+class DeflickerOptions(_Options):
+    """Luminance flicker; changes slower than a second or so are kept."""
+
+    smoothness: Annotated[int, Field(ge=4, le=1000)] = 50
+    """Changes of brightness with a period of at least twice as many frames are kept."""
+    max_change: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+    """Largest change of a frame's brightness, as a share."""
+
+
+class StabilizeOptions(_Options):
+    """Camera path of each shot."""
+
+    smoothness: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Weight of slow acceleration against the shortest path; higher moves more like a dolly."""
+    max_crop: Annotated[float, Field(gt=0, le=0.4)] = 0.1
+    """Largest share of the width that the stable picture may lose."""
+    tripod: bool = False
+    """Hold the camera still as far as the crop permits."""
+
+
+class SharpenOptions(_Options):
+    """Contrast-adaptive sharpening."""
+
+    amount: Share = 0.4
+    """0 changes nothing."""
+
+
+class GrainOptions(_Options):
+    """Film grain laid over the picture."""
+
+    sigma: Annotated[float, Field(ge=0, le=50)] = 3.0
+    """Standard deviation in mid tones, 8-bit levels."""
+    size_px: Annotated[float, Field(ge=0, le=4)] = 0.8
+    """Radius of a grain (sigma of a Gaussian), pixels."""
+    color: Share = 0.2
+    """Share of the grain that differs between red, green and blue."""
+    seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    """Another seed gives other grain."""
+
+
+class StepOptions(_Options):
+    """One table a step."""
+
+    color: ColorOptions = ColorOptions()
+    denoise: DenoiseOptions = DenoiseOptions()
+    deflicker: DeflickerOptions = DeflickerOptions()
+    stabilize: StabilizeOptions = StabilizeOptions()
+    sharpen: SharpenOptions = SharpenOptions()
+    grain: GrainOptions = GrainOptions()
+
+
+StepName = Literal["denoise", "deflicker", "color", "stabilize", "sharpen", "grain"]

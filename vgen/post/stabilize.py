@@ -1,0 +1,214 @@
+"""Steady the camera of each shot: one path, one zoom, one resampling.
+
+A shot is left alone where its camera stands still or its motion cannot be trusted; where it can
+be trusted in part, the measured path is smoothed by a Gaussian in place of the steadiest path.
+
+Axes: t time, c channel, h height, w width.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vgen.post.options import StabilizeOptions
+from vgen.post.path import (
+    Maps,
+    Weights,
+    accumulate,
+    compose,
+    gaussian,
+    inverse,
+    largest_crop,
+    steadiest,
+)
+from vgen.post.shots import shot_of, split_shots
+from vgen.post.stats import FrameStats
+from vgen.records import Record
+
+MIN_QUALITY = 0.3
+"""Share of corners that must agree for a frame's motion to be trusted."""
+STEADIEST_FROM, SMOOTH_FROM = 0.8, 0.5
+"""Shares of trusted frames from which on a shot gets the steadiest, or at least a smoothed path."""
+STILL_CORNERS, STILL_FRAMES = 0.4, 0.95
+"""A camera stands still where so many corners do, whoever moves through the picture, in so many
+of the shot's frames."""
+MIN_FRAMES = 8
+"""Shorter shots have no path to speak of."""
+CROP_STEPS = (0.3, 0.6, 1.0)
+"""Shares of the permitted crop, tried in turn until one is enough."""
+ENOUGH = 0.02
+"""Share of the shake's energy that may remain when less crop is taken than permitted."""
+GAUSSIAN_FRAMES = 15.0
+"""Radius (sigma) of the smoothing where motion is trusted in part."""
+
+
+class ShotPath(Record):
+    """How to steady one shot; every number for pictures of width 1 and the origin in the middle."""
+
+    start: int
+    """Number of its first frame."""
+    zoom: float
+    """Side of the part that is shown, as a share of the frame's, in (0, 1]."""
+    maps: tuple[tuple[float, float, float, float], ...]
+    """dx, dy, a, b of each frame: where in the frame a point of the stable picture is found."""
+
+
+class StabilizePlan(Record):
+    """The paths of all shots that are moved."""
+
+    aspect: float
+    """Width by height of the shown picture."""
+    paths: tuple[ShotPath, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Why shots were smoothed only, or left alone."""
+
+
+def plan_stabilize(
+    stats: Sequence[FrameStats],
+    cuts: Sequence[int],
+    options: StabilizeOptions,
+    *,
+    aspect: float,
+) -> StabilizePlan:
+    """Choose the path of each shot.
+
+    Args:
+        stats: A row a frame with its motion, in order and without a gap.
+        cuts: Numbers of the frames that start a shot.
+        options: What the person asked for.
+        aspect: Width by height of the shown picture.
+    """
+    paths: list[ShotPath] = []
+    notes: list[str] = []
+    for shot in split_shots(stats, cuts):
+        trusted = _trusted(shot)
+        if len(shot) < MIN_FRAMES or _is_still(shot):
+            continue
+        share, first, last = float(trusted.mean()), shot[0].frame, shot[-1].frame
+        if share < SMOOTH_FROM:
+            notes.append(f"frames {first} to {last} are not stabilized: their motion is unclear")
+            continue
+        steps = _steps(shot, trusted)
+        if share < STEADIEST_FROM:
+            notes.append(f"frames {first} to {last} are smoothed only: their motion is unclear")
+            maps, zoom = _smoothed(steps, options, aspect)
+        else:
+            maps, zoom = _steadied(steps, options, aspect)
+        paths.append(_path(first, maps, zoom))
+    return StabilizePlan(aspect=aspect, paths=tuple(paths), notes=tuple(notes))
+
+
+class Stabilize:
+    """Shows every frame along its shot's path."""
+
+    lead = tail = 0
+
+    def __init__(self, plan: StabilizePlan) -> None:
+        """``plan`` holds the paths of the whole video, or of the shots that will be seen."""
+        self._plan = plan
+        self._starts = [path.start for path in plan.paths]
+
+    def apply(self, frames_tchw: Tensor, numbers: Sequence[int]) -> Tensor:
+        """Return the frames as the steady camera sees them; the same tensor where none is moved."""
+        thetas = [self._theta(number) for number in numbers]
+        if all(theta is None for theta in thetas):
+            return frames_tchw
+        return torch.cat(
+            [
+                frame if theta is None else _warped(frame, theta)
+                for frame, theta in zip(frames_tchw[:, None], thetas, strict=True)
+            ]
+        )
+
+    def _theta(self, number: int) -> Tensor | None:
+        """Return the map in ``affine_grid``'s coordinates, [-1, 1] on both axes."""
+        if not self._starts:
+            return None
+        path = self._plan.paths[shot_of(self._starts, number)]
+        if not path.start <= number < path.start + len(path.maps):
+            return None
+        dx, dy, a, b = path.maps[number - path.start]
+        aspect, zoom = self._plan.aspect, path.zoom
+        rows = [
+            [a * zoom, -b * zoom / aspect, 2 * dx],
+            [b * zoom * aspect, a * zoom, 2 * dy * aspect],
+        ]
+        return torch.tensor([rows], dtype=torch.float64)
+
+
+def _warped(frame_1chw: Tensor, theta: Tensor) -> Tensor:
+    grid = F.affine_grid(theta, list(frame_1chw.shape), align_corners=False)
+    warped = F.grid_sample(
+        frame_1chw,
+        grid.to(frame_1chw),
+        mode="bicubic",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return warped.clamp(0, 1)
+
+
+def _trusted(shot: Sequence[FrameStats]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return for each frame but the first whether its motion is trusted."""
+    return np.array(
+        [row.motion is not None and row.motion.quality >= MIN_QUALITY for row in shot[1:]]
+    )
+
+
+def _is_still(shot: Sequence[FrameStats]) -> bool:
+    still = [row.motion is None or row.motion.still >= STILL_CORNERS for row in shot[1:]]
+    return float(np.mean(still)) >= STILL_FRAMES
+
+
+def _steps(shot: Sequence[FrameStats], trusted: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Maps:
+    """Return the maps from each frame to the one before; the camera goes on where it is unclear."""
+    measured = np.tile([0.0, 0.0, 1.0, 0.0], (len(shot), 1))
+    for t, row in enumerate(shot[1:], start=1):
+        if row.motion is not None:
+            moved = row.motion.similarity
+            measured[t] = moved.dx, moved.dy, moved.a, moved.b
+    known = np.flatnonzero(trusted) + 1
+    filled = [np.interp(np.arange(len(shot)), known, column[known]) for column in measured.T]
+    return inverse(np.stack(filled, axis=1))
+
+
+def _steadied(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
+    smooth = 0.0 if options.tripod else options.smoothness
+    weights = Weights(first=10.0 if options.tripod else 1.0, second=10 * smooth, third=100 * smooth)
+    shake = _shake(steps, np.tile([0.0, 0.0, 1.0, 0.0], (len(steps), 1)))
+    shares = CROP_STEPS if not options.tripod else CROP_STEPS[-1:]
+    for share in shares:
+        scale = 1 - share * options.max_crop
+        maps = steadiest(steps, scale=scale, aspect=aspect, weights=weights)
+        if _shake(steps, maps) <= ENOUGH * shake:
+            break
+    return maps, min(largest_crop(maps, aspect=aspect), 1.0)
+
+
+def _smoothed(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
+    """Smooth as much as the crop permits: halve the correction until it does."""
+    full = gaussian(steps, sigma=GAUSSIAN_FRAMES * options.smoothness)
+    identity = np.array([0.0, 0.0, 1.0, 0.0])
+    for halving in range(8):
+        maps = identity + (full - identity) / 2**halving
+        zoom = largest_crop(maps, aspect=aspect)
+        if zoom >= 1 - options.max_crop:
+            return maps, zoom
+    return np.tile(identity, (len(steps), 1)), 1.0
+
+
+def _shake(steps: Maps, maps: Maps) -> float:
+    """Return the energy of the path's second differences at the picture's side, squared widths."""
+    path = compose(accumulate(np.concatenate([[[0.0, 0.0, 1.0, 0.0]], steps[1:]])), maps)
+    seconds = np.diff(path, 2, axis=0) * np.array([1.0, 1.0, 0.5, 0.5])
+    return float((seconds**2).sum())
+
+
+def _path(start: int, maps: Maps, zoom: float) -> ShotPath:
+    rows = tuple(
+        (round(x, 8), round(y, 8), round(a, 8), round(b, 8)) for x, y, a, b in maps.tolist()
+    )
+    return ShotPath(start=start, zoom=round(zoom, 6), maps=rows)

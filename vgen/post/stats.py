@@ -1,0 +1,195 @@
+"""What is measured of each frame of the source before any span is processed.
+
+Every figure is of one frame, or of a frame and the one before it, so that any machine may measure
+any stretch of a video: it starts one frame early, and ``merge_stats`` puts the stretches together.
+
+Pictures are small RGB, 8 bits, about 180 to 270 rows; luma is BT.709's of the code values, which
+is near enough for what follows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vgen.post.motion import IDENTITY, Motion, estimate_motion
+
+LUMA = (0.2126, 0.7152, 0.0722)
+"""Weights of red, green and blue in luma, BT.709."""
+PERCENTILES = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
+"""Of luma, in percent."""
+NORM = 6
+"""Exponent of the Minkowski mean; Finlayson, Trezzi, "Shades of gray", Color Imaging 2004."""
+DARK, BRIGHT = 0.03, 0.97
+"""Pixels with a channel outside are clipped or nearly so, and do not show the light's colour."""
+DISPLAY_GAMMA = 2.2
+"""Power that takes code values to linear light."""
+MIN_EXPOSED = 0.05
+"""A frame with a smaller share of well-exposed pixels says nothing about the light."""
+GRID = (12, 16)
+"""Rows and columns of cells whose brightness is compared with the frame before."""
+NOISE_BLOCK = 32
+"""Side of the blocks in which noise is measured, pixels of the full picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameStats:
+    """The figures of one frame; a flat row, whatever the size of the video."""
+
+    frame: int
+    """Number of the frame in its video."""
+    luma: tuple[float, ...]
+    """Luma at ``PERCENTILES``, in [0, 1]."""
+    illuminant: tuple[float, float, float] | None
+    """Colour of the light: logarithms of red, green, blue in code values, sum 0; None: unknown."""
+    mean_ycc: tuple[float, float, float]
+    """Mean luma and mean of B - Y and R - Y, in shares of the range."""
+    spread_ycc: tuple[float, float, float]
+    """Standard deviations of the same."""
+    log_gain: float
+    """Natural logarithm of the brightness by that of the frame before; 0 if there is none."""
+    sigma: float | None
+    """Standard deviation of the noise in 8-bit levels; None if not measured."""
+    motion: Motion | None
+    """From the frame before; None if not measured, or if there is none."""
+
+
+class Observer:
+    """Measures the frames of one stretch in order; the state is the frame before."""
+
+    def __init__(self, *, with_motion: bool, aspect: float | None = None) -> None:
+        """``aspect`` is the shown picture's width by height; None where pixels are square."""
+        self._with_motion = with_motion
+        self._aspect = aspect
+        self._previous: tuple[NDArray[np.uint8], NDArray[np.float32]] | None = None
+
+    def see(
+        self,
+        frame: int,
+        small_hwc: NDArray[np.uint8],
+        *,
+        luma_hw: NDArray[np.uint8] | None = None,
+        starts_shot: bool = False,
+    ) -> FrameStats:
+        """Measure one frame.
+
+        Args:
+            frame: Its number.
+            small_hwc: Small RGB picture, all of one size.
+            luma_hw: Luma in the full size, 8-bit levels, where noise is to be measured.
+            starts_shot: Whether a cut lies before it, so that nothing is compared across.
+        """
+        if small_hwc.ndim != 3 or small_hwc.shape[2] != 3 or small_hwc.dtype != np.uint8:
+            raise ValueError(f"expected uint8 [H, W, 3], got {small_hwc.dtype} {small_hwc.shape}")
+        luma_small_hw = cv2.transform(small_hwc, np.array([LUMA]))
+        cells_hw = _cells(luma_small_hw)
+        before = None if starts_shot else self._previous
+        self._previous = (luma_small_hw, cells_hw)
+        motion = None
+        if self._with_motion and before is not None:
+            motion = estimate_motion(before[0], luma_small_hw, aspect=self._aspect)
+        return replace(
+            measure_picture(small_hwc),
+            frame=frame,
+            log_gain=0.0 if before is None else _log_gain(before[1], cells_hw),
+            sigma=None if luma_hw is None else measure_noise(luma_hw),
+            motion=motion,
+        )
+
+
+def measure_picture(small_hwc: NDArray[np.uint8]) -> FrameStats:
+    """Measure light and colour of a picture by itself, such as a reference still, as frame 0."""
+    rgb_n3 = small_hwc.reshape(-1, 3).astype(np.float32) / np.float32(255)
+    luma_n = np.asarray(rgb_n3 @ np.array(LUMA, np.float32), np.float32)
+    ycc_n3 = np.stack([luma_n, rgb_n3[:, 2] - luma_n, rgb_n3[:, 0] - luma_n], axis=1)
+    mean, spread = ycc_n3.mean(axis=0), ycc_n3.std(axis=0)
+    return FrameStats(
+        frame=0,
+        luma=tuple(map(float, np.percentile(luma_n, PERCENTILES))),
+        illuminant=_illuminant(rgb_n3),
+        mean_ycc=(float(mean[0]), float(mean[1]), float(mean[2])),
+        spread_ycc=(float(spread[0]), float(spread[1]), float(spread[2])),
+        log_gain=0.0,
+        sigma=None,
+        motion=None,
+    )
+
+
+def measure_noise(luma_hw: NDArray[np.uint8]) -> float:
+    """Return the standard deviation of the noise in 8-bit levels.
+
+    The median absolute diagonal detail of the finest Haar level, by 0.6745 (Donoho and Johnstone
+    1994), in blocks; of the blocks the lower quartile, as texture only ever adds.
+    """
+    height, width = (size // NOISE_BLOCK * NOISE_BLOCK for size in luma_hw.shape)
+    if not height or not width:
+        return 0.0
+    # Every other row of blocks tells as much as all of them.
+    rows = luma_hw[:height, :width].reshape(-1, NOISE_BLOCK, width)[::2].astype(np.float32)
+    cells = rows.reshape(len(rows), NOISE_BLOCK // 2, 2, width // 2, 2)
+    detail = (
+        cells[:, :, 0, :, 0] - cells[:, :, 0, :, 1] - cells[:, :, 1, :, 0] + cells[:, :, 1, :, 1]
+    )
+    half = NOISE_BLOCK // 2
+    blocks = np.abs(detail / 2).reshape(len(rows), half, -1, half).swapaxes(1, 2)
+    means = rows.reshape(len(rows), NOISE_BLOCK, -1, NOISE_BLOCK).mean(axis=(1, 3))
+    # Clipping hides noise.
+    is_open = (means > 255 * DARK) & (means < 255 * BRIGHT)
+    if not is_open.any():
+        return 0.0
+    # The mean of small details follows rounding less than their median does.
+    sigmas = np.median(blocks[is_open].reshape(-1, half * half), axis=1) / 0.6745
+    return float(np.percentile(sigmas, 25))
+
+
+def merge_stats(parts: Iterable[Iterable[FrameStats]]) -> list[FrameStats]:
+    """Put stretches together: a row a frame, in order, without a gap.
+
+    A frame that two stretches saw counts once, the row that has a motion before the one without;
+    a frame that nobody saw gets its neighbour's row with no motion.
+    """
+    seen: dict[int, FrameStats] = {}
+    for part in parts:
+        for row in part:
+            known = seen.get(row.frame)
+            if known is None or known.motion is None:
+                seen[row.frame] = row
+    merged: list[FrameStats] = []
+    for frame in sorted(seen):
+        while merged and merged[-1].frame + 1 < frame:
+            merged.append(_unseen(merged[-1]))
+        merged.append(seen[frame])
+    return merged
+
+
+def _unseen(before: FrameStats) -> FrameStats:
+    lost = None if before.motion is None else Motion(similarity=IDENTITY, quality=0.0)
+    return replace(before, frame=before.frame + 1, log_gain=0.0, motion=lost)
+
+
+def _illuminant(rgb_n3: NDArray[np.float32]) -> tuple[float, float, float] | None:
+    is_exposed = (rgb_n3.min(axis=1) > DARK) & (rgb_n3.max(axis=1) < BRIGHT)
+    if is_exposed.mean() < MIN_EXPOSED:
+        return None
+    power = NORM * DISPLAY_GAMMA
+    means = (rgb_n3[is_exposed].astype(np.float64) ** power).mean(axis=0)
+    logs = np.log(means) / power
+    red, green, blue = (float(log - logs.mean()) for log in logs)
+    return red, green, blue
+
+
+def _cells(luma_hw: NDArray[np.uint8]) -> NDArray[np.float32]:
+    rows, columns = GRID
+    cells = cv2.resize(luma_hw.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(cells, np.float32)
+
+
+def _log_gain(before_hw: NDArray[np.float32], cells_hw: NDArray[np.float32]) -> float:
+    """Median over the cells, so that what moves through the picture is not taken for light."""
+    both = np.stack([before_hw, cells_hw])
+    is_open = (both.min(axis=0) > 255 * DARK) & (both.max(axis=0) < 255 * BRIGHT)
+    if not is_open.any():
+        return 0.0
+    return float(np.median(np.log(cells_hw[is_open] / before_hw[is_open])))
