@@ -273,7 +273,8 @@ class VideoVae(nn.Module):
     def _check(self, degraded_ntchw: Tensor | None) -> None:
         if self.settings.is_conditional != (degraded_ntchw is not None):
             kind = "conditional" if self.settings.is_conditional else "unconditional"
-            raise ValueError(f"degraded frames and an {kind} network do not go together")
+            needs = "needs" if self.settings.is_conditional else "takes no"
+            raise ValueError(f"the {kind} network {needs} degraded frames")
 
 
 def _blocks(width: int, blocks: int, frames: int) -> nn.ModuleList:
@@ -286,8 +287,9 @@ def _convolved(conv: nn.Module, x_ncthw: Tensor) -> Tensor:
 
 
 def _gaussian(parameters_ncthw: Tensor) -> Gaussian:
-    # In float32 also under autocast, as a KL is a small difference of large terms.
-    mean, log_variance = parameters_ncthw.float().transpose(1, 2).chunk(2, dim=2)
+    # Not in bfloat16, as autocast has them: a KL is a small difference of large terms.
+    dtype = torch.promote_types(parameters_ncthw.dtype, torch.float32)
+    mean, log_variance = parameters_ncthw.to(dtype).transpose(1, 2).chunk(2, dim=2)
     return Gaussian(mean=mean, log_variance=log_variance.clamp(*LOG_VARIANCE))
 
 

@@ -48,7 +48,9 @@ class VaeSettings:
             )
         if self.is_conditional and self.temporal_stride > 1:
             # Spans start at any frame, and groups of frames would have to start with them.
-            raise ReleaseError(f"a network that restores cannot have {self.temporal_stride=}")
+            raise ReleaseError(
+                f"temporal stride {self.temporal_stride} must be 1 in a network that restores"
+            )
 
     @property
     def latent_side(self) -> int:
