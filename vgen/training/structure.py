@@ -70,10 +70,13 @@ def feature_matching(
     gradient goes to the clean side.
 
     Raises:
-        ValueError: as many layers on both sides are expected, and one at least.
+        ValueError: there are not as many layers on both sides, or none.
     """
-    pairs = list(zip(restored_features, clean_features, strict=True))
-    if not pairs:
-        raise ValueError("feature matching needs one layer at least")
-    terms = [(ours - theirs.detach()).float().abs().mean() for ours, theirs in pairs]
+    ours, theirs = len(restored_features), len(clean_features)
+    if ours != theirs or not ours:
+        raise ValueError(f"expected as many layers on both sides, got {ours} and {theirs}")
+    terms = [
+        (restored - clean.detach()).float().abs().mean()
+        for restored, clean in zip(restored_features, clean_features, strict=True)
+    ]
     return torch.stack(terms).mean()
