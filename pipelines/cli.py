@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
-from pipelines.commands import archive, machine
+from pipelines.commands import archive, dataset, machine, releases
 from pipelines.terminal import (
     INTERRUPTED,
     OK,
@@ -39,6 +39,11 @@ for command in (
     archive.enhance,
     archive.plan,
     archive.status,
+    dataset.dataset,
+    releases.evaluate,
+    releases.promote,
+    releases.releases,
+    releases.generate,
     machine.probe,
     machine.doctor,
     machine.demo,

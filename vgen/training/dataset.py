@@ -157,3 +157,10 @@ def open_dataset(uri: str) -> Dataset:
         where = ".".join(map(str, fault["loc"])) or "document"
         raise ConfigError(f"{place!r} describes no dataset: {where}: {fault['msg']}") from error
     return Dataset(uri=uri, summary=summary)
+
+
+def write_summary(uri: str, summary: Summary) -> str:
+    """Commit a dataset whose shards are there; return where its summary lies."""
+    place = storage.join(uri, SUMMARY_NAME)
+    storage.write_bytes(place, summary.model_dump_json(indent=1).encode())
+    return place

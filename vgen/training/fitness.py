@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from vgen.training.codec import Clip, Plane
 from vgen.training.selection import FitnessLimits
 
-Reason = Literal["too small", "too short", "interlaced", "dark", "static", "blurred", "blocky"]
+Reason = Literal[
+    "too small", "too short", "interlaced", "damaged", "dark", "static", "blurred", "blocky"
+]
 """Why a clip, a shot or a source was not taken."""
 
 _BLUR_PX = 9  # of the blur that a sharp picture loses much to and a blurred one little

@@ -33,11 +33,8 @@ from vgen.media.timeline import Timeline
 from vgen.records import Span
 from vgen.training.codec import Clip
 from vgen.training.fitness import unfit_because
-from vgen.training.selection import DatasetSettings
+from vgen.training.selection import STILL_SUFFIXES, DatasetSettings
 from vgen.training.shards import CleanClip
-
-STILL_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
-"""Suffixes, in lower case, that make a file a still picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +92,11 @@ def video_clips(
 ) -> Iterator[CleanClip]:
     """Yield the clips of a video in the order of its frames; count what was not taken, and why.
 
-    At most the frames of one clip are held. Parts are entered by seeking where the file allows.
+    At most the frames of one clip are held. Parts are entered by seeking where the file allows;
+    nothing is taken of a part in which damage was met.
 
     Raises:
-        DecodeError: the source is damaged where it was read, or reading it took too long.
+        DecodeError: damage left no clip at all, or reading took too long.
         ProbeError: its colours cannot be converted.
     """
     num_frames = len(video.timeline)
@@ -110,21 +108,45 @@ def video_clips(
         return
     parts = min(settings.clips_per_video, num_frames // settings.frames)
     borders = [part * num_frames // parts for part in range(parts + 1)]
+    damage: DecodeError | None = None
+    num_clips = 0
     for start, stop in pairwise(borders):
         # In the first half, so that there is a second try where the first is unfit.
         spare = stop - start - settings.frames
         begin = start + int(rng.integers(spare // 2 + 1))
-        state = rng.bit_generator.state
-        counts: Counter[str] = Counter()
         try:
-            clip = _first_fit(video, (begin, stop), settings, rng, counts)
-        except NeedsSequential:
-            counts.clear()
-            rng.bit_generator.state = state
-            clip = _first_fit(video, (begin, stop), settings, rng, counts, from_start=True)
-        rejected.update(counts)
+            clip = _first_sound(video, (begin, stop), settings, rng, rejected)
+        except DecodeError as error:
+            if time.monotonic() > video.deadline:
+                raise
+            damage = error
+            rejected["damaged"] += 1
+            continue
         if clip is not None:
+            num_clips += 1
             yield clip
+    if damage is not None and num_clips == 0:
+        raise damage
+
+
+def _first_sound(
+    video: OpenedVideo,
+    part: tuple[int, int],
+    settings: DatasetSettings,
+    rng: Generator,
+    rejected: Counter[str],
+) -> CleanClip | None:
+    """Return the first fit clip of a part, read from the file's start where a seek met damage."""
+    state = rng.bit_generator.state
+    counts: Counter[str] = Counter()
+    try:
+        clip = _first_fit(video, part, settings, rng, counts)
+    except NeedsSequential:
+        counts.clear()
+        rng.bit_generator.state = state
+        clip = _first_fit(video, part, settings, rng, counts, from_start=True)
+    rejected.update(counts)
+    return clip
 
 
 def halved(frame_hwc: NDArray[np.uint8], settings: DatasetSettings) -> Clip:

@@ -16,6 +16,8 @@ HELD_OUT_NAMES = (
 )
 """File names, as shell patterns, that are kept for evaluation where nothing else is said: stills
 whose names end in 0, and four clips."""
+STILL_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
+"""Suffixes, in lower case, that make a file a still picture."""
 DATASET_VERSION = 1
 """Part of every shard's name: raise it when the same source and settings give other clips."""
 

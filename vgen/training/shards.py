@@ -175,4 +175,9 @@ def _broken(uri: str, why: object) -> str:
 
 def shard_uri(dataset_uri: str, shard: str) -> str:
     """Return where the shard of that file name lies."""
-    return storage.join(dataset_uri, SHARDS_FOLDER, shard)
+    return storage.join(shards_prefix(dataset_uri), shard)
+
+
+def shards_prefix(dataset_uri: str) -> str:
+    """Return the prefix of all shards of a dataset."""
+    return storage.join(dataset_uri, SHARDS_FOLDER)
