@@ -87,7 +87,7 @@ def show_releases(entries: list[ShelfEntry], console: Console) -> None:
 
 
 def mix(
-    first: str, second: str, *, share: float, output: Path, registry_uri: str | None
+    first: str, second: str, *, share: float, output: str, registry_uri: str | None
 ) -> ReleaseHeader:
     """Write the release between two others to ``output``, named as that file; return its header.
 
@@ -108,9 +108,10 @@ def mix(
                 raise ReleaseError("identity has no weights that could be mixed")
             paths.append(path)
         made = folder / "mix.safetensors"
-        name = output.name.removesuffix(".safetensors")
+        target = storage.normalize_uri(output)
+        name = storage.name_of(target).removesuffix(".safetensors")
         mix_releases(paths[0], paths[1], share=share, path=made, name=name)
-        storage.publish(made, storage.normalize_uri(str(output)), remove_source=False)
+        storage.publish(made, target, remove_source=False)
         return read_header(made)
 
 
