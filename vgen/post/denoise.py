@@ -29,9 +29,9 @@ THRESHOLD = 2.7
 """Coefficients smaller than so many standard deviations are dropped."""
 REACH = 2
 """Frames looked at on either side."""
-_BAND = 32
+_BAND = 32  # rows of blocks
 LEAST_SIGMA = 0.5
-"""Noise in 8-bit levels below which a frame is left as it is: that of rounding and a little more."""
+"""Noise in 8-bit levels below which a frame is left as it is: rounding alone makes 0.3."""
 # Orthonormal, so that white noise stays white: luma, red against blue, green against both.
 _OPPONENT = (
     (3**-0.5, 3**-0.5, 3**-0.5),
@@ -76,10 +76,11 @@ class Denoise:
 
     def apply(self, frames_tchw: Tensor, numbers: Sequence[int]) -> Tensor:
         """Return the filtered frames; right where the context is there, or the shot ends."""
-        out = [self._restored(frames_tchw, numbers, at) for at in range(len(numbers))]
+        out = [self.apply_one(frames_tchw, numbers, at) for at in range(len(numbers))]
         return torch.stack(out) if out else frames_tchw
 
-    def _restored(self, frames_tchw: Tensor, numbers: Sequence[int], at: int) -> Tensor:
+    def apply_one(self, frames_tchw: Tensor, numbers: Sequence[int], at: int) -> Tensor:
+        """Return the filtered frame at position ``at``, ``[3, H, W]``."""
         if not self._plan.starts:
             return frames_tchw[at]
         shot = shot_of(self._plan.starts, numbers[at])

@@ -16,6 +16,8 @@ from vgen.errors import ConfigError
 MAX_SIZE = 128
 """Largest side; files in use have 17 to 65."""
 
+Triple = tuple[float, float, float]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lut:
@@ -23,9 +25,9 @@ class Lut:
 
     table_cbgr: Tensor
     """float32 ``[3, size, size, size]``: red, green, blue at an index of blue, green, red."""
-    low: tuple[float, float, float]
+    low: Triple
     """Red, green and blue of the first entry."""
-    high: tuple[float, float, float]
+    high: Triple
     """Red, green and blue of the last entry."""
 
     def apply(self, frames_tchw: Tensor) -> Tensor:
@@ -45,7 +47,9 @@ def parse_cube(text: str, *, uri: str) -> Lut:
     Raises:
         ConfigError: not a 3-D table, too large, or its numbers are not what it announces.
     """
-    sizes, edges, rows = 0, {"DOMAIN_MIN": (0.0,) * 3, "DOMAIN_MAX": (1.0,) * 3}, []
+    sizes = 0
+    edges: dict[str, Triple] = {"DOMAIN_MIN": (0.0, 0.0, 0.0), "DOMAIN_MAX": (1.0, 1.0, 1.0)}
+    rows: list[Triple] = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split("#", 1)[0].split()
         if not words or words[0] == "TITLE":
@@ -68,8 +72,8 @@ def parse_cube(text: str, *, uri: str) -> Lut:
     table = np.array(rows, np.float32).reshape(sizes, sizes, sizes, 3)
     return Lut(
         table_cbgr=torch.from_numpy(np.moveaxis(table, -1, 0).copy()),
-        low=(low[0], low[1], low[2]),
-        high=(high[0], high[1], high[2]),
+        low=low,
+        high=high,
     )
 
 
@@ -80,11 +84,11 @@ def _size(words: list[str], uri: str) -> int:
     return size
 
 
-def _triple(words: list[str], number: int, uri: str) -> tuple[float, ...]:
+def _triple(words: list[str], number: int, uri: str) -> Triple:
     try:
         values = tuple(float(word) for word in words)
     except ValueError as error:
         raise ConfigError(f"{uri!r} line {number}: expected three numbers") from error
     if len(values) != 3 or not np.isfinite(values).all():
-        raise ConfigError(f"{uri!r} line {number}: expected three numbers, got {len(values)}")
-    return values
+        raise ConfigError(f"{uri!r} line {number}: expected three finite numbers, got {values[:4]}")
+    return values[0], values[1], values[2]
