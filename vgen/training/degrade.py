@@ -172,7 +172,7 @@ def _twice(clip_thwc: Clip, rng: Generator) -> Clip:
 
 def _light_noise(clip_thwc: Clip, rng: Generator, share: float) -> Clip:
     if rng.random() < 0.4:
-        return draw_chroma(clip_thwc, rng, strongest=3 + 9 * share)
+        return draw_chroma(clip_thwc, rng, strongest=3 + 4 * share)
     return add_noise(clip_thwc, sigma=rng.uniform(1, 12 * share), rng=rng)
 
 

@@ -89,11 +89,12 @@ def draw_sensor(clip_thwc: Clip, rng: Generator) -> Clip:
     )
 
 
-def draw_chroma(clip_thwc: Clip, rng: Generator, *, strongest: float = 18) -> Clip:
+def draw_chroma(clip_thwc: Clip, rng: Generator, *, strongest: float = 12) -> Clip:
     """Noise of small cameras in the dark: coarse blotches of colour, a level that drifts."""
-    gain, blur_px = float(rng.uniform(1.0, 2.0)), float(rng.uniform(0, 0.8))
+    # Of a colour difference that blue has 1.77 and red 1.4 times: as strong to the eye as luma.
+    gain, blur_px = float(rng.uniform(0.5, 1.1)), float(rng.uniform(0, 0.8))
     chroma_blur_px = blur_px + float(rng.uniform(0.4, 1.6))
-    sigmas = walk(len(clip_thwc), rng.uniform(2, strongest), 0.3, (1, strongest), rng)
+    sigmas = walk(len(clip_thwc), rng.uniform(1, strongest), 0.3, (1, strongest), rng)
     frames = [
         add_chroma_noise(
             frame[None],

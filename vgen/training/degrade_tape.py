@@ -52,7 +52,7 @@ def draw_tape(clip_thwc: Clip, rng: Generator) -> Clip:
     softness_px, ringing = rng.uniform(0.6, 1.3), rng.uniform(0.2, 0.8)
     narrowing = int(rng.integers(3, 9))
     delay_px, drop_px = float(rng.uniform(1, 4)), int(rng.integers(0, 3))
-    luma_sigma, colour_sigma = rng.uniform(1, 7), rng.uniform(2, 12)
+    luma_sigma, colour_sigma = rng.uniform(1, 6), rng.uniform(1, 5)
     jitter_px, dropouts = rng.uniform(0, 0.8), rng.choice([0.0, 0.3, 1.5])
     frames = []
     for frame in clip_thwc:

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from vgen import storage
 from vgen.errors import StorageError
@@ -73,9 +73,9 @@ class ShardFacts(Record):
     """As stated by a MANIFEST.csv; empty where none does."""
     is_held_out: bool
     """Kept for evaluation, by its name."""
-    shard: str
+    shard: Annotated[str, Field(pattern=r"^[0-9a-z]+\.parquet$")]
     """File name of the shard."""
-    clips: int = 0
+    clips: Annotated[int, Field(ge=0)] = 0
     frames: int = 0
     rejected: dict[str, int] = {}
     """Candidates not taken, by reason."""
@@ -96,8 +96,9 @@ def write_shard(
         ``facts`` with the counts, as they stand in the file.
     """
     num_clips = num_frames = 0
+    options = {"compression": "zstd", "use_dictionary": False}
     # Checksums of pages, because a flipped bit in pixels would show in nothing else.
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(path, SCHEMA, write_page_checksum=True, **options) as writer:
         for clip in clips:
             writer.write_table(_row(facts, clip), row_group_size=1)
             num_clips, num_frames = num_clips + 1, num_frames + len(clip.frames_thwc)
@@ -153,6 +154,8 @@ def read_clip(uri: str, row_group: int) -> CleanClip:
     try:
         with storage.open_read(uri) as stream:
             shard = pq.ParquetFile(stream, page_checksum_verification=True)
+            if not 0 <= row_group < shard.metadata.num_row_groups:
+                raise StorageError(_broken(uri, f"it has no clip {row_group}"))
             claimed_bytes = shard.metadata.row_group(row_group).total_byte_size
             if claimed_bytes > MAX_CLIP_BYTES:
                 raise StorageError(_broken(uri, f"a clip of {claimed_bytes} bytes"))
