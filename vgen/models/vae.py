@@ -302,4 +302,7 @@ def _added(x_ncthw: Tensor, skip_ncthw: Tensor) -> Tensor:
 
 
 def _shuffled(x_ncthw: Tensor, side: int) -> Tensor:
-    return functional.pixel_shuffle(x_ncthw.transpose(1, 2), side).transpose(1, 2)
+    n, _, t, _, _ = x_ncthw.shape
+    # As single pictures: torch refuses five axes of which most are of length one.
+    shuffled_nchw = functional.pixel_shuffle(x_ncthw.transpose(1, 2).flatten(0, 1), side)
+    return shuffled_nchw.reshape(n, t, *shuffled_nchw.shape[1:]).transpose(1, 2)

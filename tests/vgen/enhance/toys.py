@@ -13,6 +13,8 @@ from vgen.media.pixels import frame_from_planes, planar_format
 from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
 from vgen.models.release import ReleaseHeader
 from vgen.models.spec import ModelSpec
+from vgen.models.vae import VideoVae
+from vgen.models.vae_settings import VaeSettings, vae_spec
 from vgen.records import Span
 
 CPU = torch.device("cpu")
@@ -29,6 +31,21 @@ def small_network(scale=1, window=3, std=0.08):
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
     return network, unet_spec(settings)
+
+
+VAE_SETTINGS = VaeSettings(widths=(4, 6), blocks=1, latents=3)
+
+
+def small_vae(chosen=VAE_SETTINGS):
+    """A real architecture, small, with weights so large that samples differ visibly."""
+    network = VideoVae(chosen)
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() > 1:
+                gain = 0.6 * parameter[0].numel() ** -0.5
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * gain)
+    return network, vae_spec(chosen)
 
 
 def enhancer_of(network, spec, memory=None):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from vgen.models.generator import (
     UNetSettings,
     enlarge,
     receptive_radius,
+    restore_run,
     trainable,
     unet_spec,
     widen_window,
@@ -54,12 +57,45 @@ def test_the_base_of_an_enlargement_is_torch_bicubic():
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_folding_keeps_the_function(scale):
-    network = randomised(TemporalUNet(small(scale)))
-    window_ntchw = torch.rand(2, 3, 3, 16, 24)
+@pytest.mark.parametrize("window", [1, 3, 5])
+def test_folding_keeps_the_function(scale, window):
+    network = randomised(TemporalUNet(small(scale, window)))
+    window_ntchw = torch.rand(2, window, 3, 16, 24)
     torch.testing.assert_close(
         network.folded()(window_ntchw), network(window_ntchw), rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_size_folds_at_every_scale(name, scale):
+    settings = replace(SIZES[name], scale=scale)
+    network = randomised(TemporalUNet(settings), std=0.02)
+    window_ntchw = torch.rand(1, settings.window, 3, 8, 16)
+    restored = network(window_ntchw)
+    assert restored.shape == (1, 3, 8 * scale, 16 * scale)
+    assert (restored - enlarge(window_ntchw[:, settings.window // 2], scale)).abs().max() > 1e-3
+    torch.testing.assert_close(network.folded()(window_ntchw), restored, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("window", "frames"), [(3, 5), (5, 7), (5, 5), (1, 3)])
+def test_a_run_is_restored_as_each_of_its_windows(scale, window, frames):
+    network = randomised(TemporalUNet(small(scale, window)))
+    frames_ntchw = torch.rand(2, frames, 3, 16, 8)
+    restored = restore_run(network, frames_ntchw, window=window)
+    assert restored.shape == (2, frames - window + 1, 3, 16 * scale, 8 * scale)
+    for start in range(frames - window + 1):
+        alone = network(frames_ntchw[:, start : start + window])
+        torch.testing.assert_close(restored[:, start], alone, rtol=0, atol=1e-5)
+
+
+def test_every_frame_of_a_run_teaches_the_network():
+    network = randomised(TemporalUNet(small()))
+    frames_ntchw = torch.rand(1, 5, 3, 16, 16, requires_grad=True)
+    restore_run(network, frames_ntchw, window=3).square().sum().backward()
+    assert all(frame.abs().sum() > 0 for frame in frames_ntchw.grad[0])
+    assert network.fusion.weight.grad.abs().sum() > 0
 
 
 def test_a_folded_network_folds_into_itself():
@@ -99,14 +135,15 @@ def test_channels_last_gives_the_same_picture():
     torch.testing.assert_close(network.residual(features[None]), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [small(1), small(2), small(4), SIZES["tiny"]])
+@pytest.mark.parametrize("settings", [small(1), small(2), small(4), small(1, 5), SIZES["tiny"]])
 def test_no_pixel_beyond_the_stated_radius_matters(settings):
     radius, multiple = receptive_radius(settings), unet_spec(settings).multiple_of
     side = 2 * (radius // multiple + 3) * multiple
     network = randomised(TemporalUNet(settings).double(), std=0.2)
+    shape = (1, settings.window, 3, 8 * multiple, side)
     reached = 0
     for offset in range(multiple):
-        window = torch.rand(1, 3, 3, 8 * multiple, side, dtype=torch.double, requires_grad=True)
+        window = torch.rand(shape, dtype=torch.double, requires_grad=True)
         centre = side // 2 + offset
         network(window)[..., centre * settings.scale].sum().backward()
         touched = window.grad.abs().sum((0, 1, 2, 3)).nonzero().flatten()

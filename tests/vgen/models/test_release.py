@@ -18,11 +18,14 @@ from vgen.models.release import (
     IDENTITY_DIGEST,
     MAX_HEADER_BYTES,
     bundled_releases,
+    check_restores,
     load_network,
     read_header,
     release_digest,
     save_release,
 )
+from vgen.models.vae import VideoVae
+from vgen.models.vae_settings import VaeSettings, vae_spec
 
 SETTINGS = UNetSettings(window=3, channels=4, encoder=(1, 1, 1), decoder=(1, 1))
 
@@ -62,6 +65,20 @@ def rewritten(path, change):
     return path
 
 
+VAES = {
+    "conditional_vae": VaeSettings(widths=(4, 6), latents=2),
+    "unconditional_vae": VaeSettings(
+        widths=(4, 6), latents=2, temporal_stride=2, is_conditional=False
+    ),
+}
+
+
+def save_vae(path, chosen, **changes):
+    made = VideoVae(chosen)
+    changes = {"spec": vae_spec(chosen), "settings": chosen.to_mapping()} | changes
+    return made, save(path, made, **changes)
+
+
 @pytest.fixture
 def release(tmp_path):
     return save(tmp_path / "small.safetensors")
@@ -89,6 +106,51 @@ def test_half_precision_halves_the_file_and_runs_in_float32(tmp_path, release):
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     window_ntchw = torch.rand(1, 3, 3, 16, 16)
     torch.testing.assert_close(loaded(window_ntchw), network()(window_ntchw), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", VAES)
+@pytest.mark.parametrize("is_half", [False, True])
+def test_an_autoencoder_loads_as_the_same_function(tmp_path, architecture, is_half):
+    chosen = VAES[architecture]
+    made, path = save_vae(tmp_path / "v.safetensors", chosen, is_half=is_half)
+    header, loaded = load_network(path)
+    assert (header.spec.architecture, header.spec) == (architecture, vae_spec(chosen))
+    assert loaded.settings == chosen
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    assert not any(p.requires_grad for p in loaded.parameters())
+    clean = torch.rand(1, 2, 3, 8, 8)
+    seen = clean + 0.1 if chosen.is_conditional else None
+    z = torch.randn(made.latent_shape(clean.shape))
+    tolerance = 1e-2 if is_half else 0
+    for part in (lambda n: n.decode(z, seen), lambda n: n.posterior(clean, seen).mean):
+        torch.testing.assert_close(part(loaded), part(made), rtol=0, atol=tolerance)
+
+
+def test_what_restores_is_told_by_the_header(tmp_path, release):
+    check_restores(read_header(release))
+    check_restores(IDENTITY)
+    _, path = save_vae(tmp_path / "v.safetensors", VAES["conditional_vae"])
+    check_restores(read_header(path))
+    _, path = save_vae(tmp_path / "u.safetensors", VAES["unconditional_vae"])
+    with pytest.raises(ReleaseError, match="'small-1' makes clips up and cannot restore any"):
+        check_restores(read_header(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h, d: d["settings"].update(is_conditional=False), "does not follow from its"),
+        (lambda h, d: d["settings"].update(widths=[4, 8]), "missing, unknown or misshaped"),
+        (lambda h, d: d["settings"].update(widths=[4, 512, 512, 512, 512, 512]), "v.safetensors"),
+        (lambda h, d: d["settings"].update(blocks=8, widths=[4] * 6), "lead is 232, outside"),
+        (lambda h, d: d["settings"].update(window=3), "'window' is missing or unknown"),
+        (lambda h, d: h.pop("log_scale"), "'log_scale' is missing"),
+    ],
+)
+def test_an_autoencoder_that_does_not_fit_is_refused(tmp_path, change, message):
+    _, path = save_vae(tmp_path / "v.safetensors", VAES["conditional_vae"])
+    with pytest.raises(ReleaseError, match=message):
+        load_network(rewritten(path, change))
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path, release):
@@ -136,8 +198,8 @@ def test_the_bundled_releases_load_under_their_own_names():
     for name, path in bundled_releases().items():
         header, loaded = load_network(path)
         assert header.name == name
-        assert path.stat().st_size <= 1_000_000
-        assert torch.isfinite(loaded(torch.rand(1, 3, 3, 16, 16))).all()
+        assert path.stat().st_size <= (1_000_000 if name.endswith("-tiny") else 8_000_000)
+        assert all(weight.isfinite().all() for weight in loaded.parameters())
         assert path.with_suffix(".md").exists()
 
 

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from vgen.errors import ReleaseError
-from vgen.models.spec import ModelSpec
+from vgen.models.spec import ARCHITECTURES, ModelSpec
 
 SPEC = ModelSpec(
     architecture="temporal_unet", scale=2, lead=1, tail=1, multiple_of=4, receptive_radius=30
@@ -12,6 +13,19 @@ SPEC = ModelSpec(
 
 def test_a_spec_survives_json():
     assert ModelSpec.from_json(SPEC.to_json()) == SPEC
+
+
+def test_a_stride_over_time_survives_json_and_is_left_out_where_there_is_none():
+    strided = replace(SPEC, architecture="unconditional_vae", temporal_stride=2)
+    assert ModelSpec.from_json(strided.to_json()) == strided
+    assert "temporal_stride" not in SPEC.to_json()
+    assert ModelSpec.from_mapping(json.loads(SPEC.to_json())).temporal_stride == 1
+
+
+def test_only_what_makes_clips_up_does_not_restore():
+    assert [name for name in ARCHITECTURES if not replace(SPEC, architecture=name).restores] == [
+        "unconditional_vae"
+    ]
 
 
 def test_the_same_spec_gives_the_same_bytes():
@@ -30,6 +44,10 @@ def test_the_same_spec_gives_the_same_bytes():
         ({"tail": 1_000_000}, "tail is 1000000, outside"),
         ({"multiple_of": 0}, "multiple_of is 0, outside 1"),
         ({"receptive_radius": 1.5}, "receptive_radius is 1.5, not a"),
+        ({"temporal_stride": 0}, "temporal_stride is 0, outside 1 to 8"),
+        ({"temporal_stride": 9}, "temporal_stride is 9, outside 1 to 8"),
+        ({"temporal_stride": 1.0}, "temporal_stride is 1.0, not a"),
+        ({"temporal_stride": 2}, "temporal_stride is 2, but what restores takes frames one by one"),
         ({"surprise": 1}, "unknown key 'surprise'"),
     ],
 )
