@@ -4,6 +4,7 @@ All numbers judged here are averages over the group, so that every process comes
 conclusion. They stay on the device: whether a step counts is decided without the host.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -76,20 +77,31 @@ def check_progress(monitors: Mapping[str, Tensor], *, step: int) -> None:
     if in_a_row >= MAX_SKIPPED_IN_A_ROW:
         raise DivergedError(
             f"training diverged by step {step}: the last {in_a_row} steps had gradients that were "
-            "not finite or far too large; lower learning_rate and start in another folder, or go "
-            "on from an earlier checkpoint by deleting the later ones"
+            "not finite or far too large; the last checkpoint is from before; lower learning_rate "
+            "and start in another folder"
         )
 
 
-def check_score(score_db: float, reference_db: float, *, max_loss_db: float, step: int) -> None:
-    """Compare the validation PSNR of the adversarial stage with that of the pixel stage.
+def check_score(score: float, reference_db: float | None, *, max_loss_db: float, step: int) -> None:
+    """Judge a validation score; compare that of the adversarial stage with the pixel stage's.
+
+    Args:
+        score: Of the weights that are about to be saved.
+        reference_db: Score that the adversarial stage began with; None in other stages.
+        max_loss_db: How far it may fall below that.
+        step: For the message.
 
     Raises:
-        DivergedError: it is not finite, or more than ``max_loss_db`` lower.
+        DivergedError: it is not finite, or has fallen too far.
     """
-    if not score_db >= reference_db - max_loss_db:
+    if not math.isfinite(score):
+        raise DivergedError(
+            f"training diverged by step {step}: validation gave {score}; the last "
+            "checkpoint is from before; lower learning_rate and start in another folder"
+        )
+    if reference_db is not None and score < reference_db - max_loss_db:
         raise DivergedError(
             f"the adversarial stage diverged by step {step}: validation fell from "
-            f"{reference_db:.2f} to {score_db:.2f} dB; lower adversarial.learning_rate or the "
+            f"{reference_db:.2f} to {score:.2f} dB; lower adversarial.learning_rate or the "
             "adversarial weights"
         )

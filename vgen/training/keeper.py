@@ -97,6 +97,7 @@ class Keeper:
         def work() -> bytes:
             nonlocal score
             score = self._scored(state).score
+            check_score(score, None, max_loss_db=0, step=state.step)
             export(state, self._settings, self._licences, self._run_uri)
             return b""
 
@@ -114,9 +115,8 @@ class Keeper:
         def work() -> bytes:
             assert self._journal is not None
             score = self._scored(state).score
-            if state.reference_db is not None:
-                limit_db = self._settings.adversarial.max_loss_db
-                check_score(score, state.reference_db, max_loss_db=limit_db, step=state.step)
+            limit_db = self._settings.adversarial.max_loss_db
+            check_score(score, state.reference_db, max_loss_db=limit_db, step=state.step)
             self._journal.publish()
             export(state, self._settings, self._licences, self._run_uri)
             folder_uri = storage.join(self._run_uri, CHECKPOINTS)

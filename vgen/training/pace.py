@@ -20,6 +20,16 @@ from vgen.training.validation import Score
 TELL_EVERY_STEPS = 10
 """Steps between two looks at the clock where several processes train."""
 
+_SHOWN = {
+    "total": "loss {:.4f}",
+    "psnr_db": "{:.2f} dB",
+    "bits": "{:.3f} bits a dimension",
+    "kl": "KL {:.3f} nats a pixel",
+    "image_accuracy": "image critic right in {:.0%}",
+    "temporal_accuracy": "temporal critic right in {:.0%}",
+}
+"""What of the losses a line for people shows; all of them are in the curves."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -44,13 +54,19 @@ class Progress:
 
     def line(self) -> str:
         """Describe it in one line that stands alone."""
-        losses = ", ".join(f"{name} {value:.4g}" for name, value in self.losses.items())
-        return (
-            f"step {self.step} ({self.stage}), {100 * self.spent:.1f} %, {losses}, "
-            f"lr {self.learning_rate:.1e}, {self.samples_per_s:.1f} samples/s, "
-            f"{100 * self.wait_share:.0f} % waiting for data, {self.left_s:.0f} s left"
-            + (f", {self.skipped} steps left out" if self.skipped else "")
-        )
+        shown = {name: self.losses[name] for name in _SHOWN if name in self.losses}
+        parts = [
+            f"step {self.step} ({self.stage})",
+            f"{100 * self.spent:.1f} %",
+            *(_SHOWN[name].format(value) for name, value in shown.items()),
+            f"lr {self.learning_rate:.1e}",
+            f"{self.samples_per_s:.1f} samples/s",
+            f"{100 * self.wait_share:.0f} % waiting for data",
+            f"{self.left_s:.0f} s left",
+        ]
+        if self.skipped:
+            parts.append(f"{self.skipped} steps left out")
+        return ", ".join(parts)
 
     def row(self) -> dict[str, float | str]:
         """Return the numbers as a row of the curves."""

@@ -22,7 +22,7 @@ def stage_at(settings: TrainSettings, spent: float) -> Stage:
     if settings.is_vae:
         return "vae"
     pixel_share = 1 - settings.adversarial.share
-    if spent >= pixel_share:
+    if settings.adversarial.share and spent >= pixel_share:
         return "adversarial"
     return "single" if spent < settings.single_frame_share * pixel_share else "window"
 

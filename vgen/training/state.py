@@ -85,7 +85,8 @@ class TrainState:
         network = widen_window(self.network, window).to(device)
         average = widen_window(self.average, window).to(device)
         self._restart(network, "window")
-        self.average = average.requires_grad_(False).eval()
+        # Laid out like its network: a resumed run must round as one that never stopped.
+        self.average = _laid_out(average).requires_grad_(False).eval()
 
     def begin_adversarial(self, channels: int, kinds: Iterable[CriticKind]) -> None:
         """Go on from the average, with critics that have seen nothing; the reference is kept."""

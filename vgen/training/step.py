@@ -80,6 +80,7 @@ def vae_step(state: TrainState, degraded_ntchw: Tensor, clean_ntchw: Tensor, ste
             "bits": elbo.bits_per_dimension,
             "reconstruction": elbo.reconstruction,
             "kl": elbo.kl,
+            "psnr_db": psnr_db(output.frames_ntchw.flatten(0, 1), clean_ntchw.flatten(0, 1)),
             "norm": norm,
         }
     )
@@ -109,10 +110,11 @@ def frame_losses(
     settings: TrainSettings,
     structure: StructureWeights,
 ) -> tuple[Losses, Tensor]:
-    """Return each term that needs no critic, and their weighted sum."""
+    """Return each term that needs no critic, PSNR to look at, and the terms' weighted sum."""
     restored_nchw, clean_nchw = restored_ntchw.flatten(0, 1), clean_ntchw.flatten(0, 1)
     losses = pixel_losses(restored_nchw, clean_nchw, settings.loss)
     total = losses.pop("total")
+    losses["psnr_db"] = psnr_db(restored_nchw, clean_nchw)
     frame_terms = {"fft": fft_l1, "sobel": sobel_l1, "low_pass": low_pass_l1}
     for name, distance in frame_terms.items():
         if weight := getattr(structure, name):
@@ -122,6 +124,12 @@ def frame_losses(
         losses["temporal"] = temporal_l1(restored_ntchw, clean_ntchw)
         total = total + structure.temporal * losses["temporal"]
     return losses, total
+
+
+def psnr_db(restored_nchw: Tensor, clean_nchw: Tensor) -> Tensor:
+    """Return the mean over samples of the RGB PSNR, without a gradient and without rounding."""
+    errors_n = (restored_nchw - clean_nchw).detach().square().mean((1, 2, 3))
+    return -10 * torch.log10(errors_n + 1e-10).mean()
 
 
 def update_network(state: TrainState, total: Tensor, step: Step) -> Tensor:
