@@ -1,0 +1,71 @@
+import pytest
+from pydantic import ValidationError
+
+from tests.vgen.training.toys import POOL, adversarial, settings
+from vgen.errors import ConfigError
+from vgen.training.settings import TrainSettings, load_train_recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seconds": 5.0}, "either in steps or in seconds"),
+        ({"steps": None}, "either in steps or in seconds"),
+        ({"size": "huge"}, "'huge' is not one of tiny"),
+        ({"patch_px": 40}, "must fit into"),
+        ({"size": "vae-tiny", "scale": 2}, "takes neither a scale"),
+        ({"size": "vae-tiny", "adversarial": adversarial()}, "nor an adversarial stage"),
+        ({"structure": {"features": 0.1}}, "belong to the adversarial stage"),
+        ({"structure": {"temporal": 1}, "pool": {"frames": 2, "side_px": 32}}, "need 3 frames"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(change, message):
+    with pytest.raises(ValidationError, match=message):
+        settings(**change)
+
+
+def test_a_recipe_is_read_and_flags_lie_over_it(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text("seconds = 60\nbatch = 4\n[adversarial]\nshare = 0.25\nchannels = 8\n")
+    flags = {"steps": 5, "adversarial": {"channels": 16}}
+    made = load_train_recipe(path, flags)
+    assert (made.steps, made.seconds, made.batch) == (5, None, 4)
+    assert (made.adversarial.share, made.adversarial.channels) == (0.25, 16)
+    assert load_train_recipe(path).seconds == 60
+    assert load_train_recipe(None, {"steps": 1}) == TrainSettings(steps=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("steps = ", "cannot read the recipe .*recipe.toml"),
+        ("steps = 0", "training recipe refused: steps: .*greater than or equal to 1, got 0"),
+        ("step = 1", "training recipe refused: step: Extra inputs"),
+        ("", "training recipe refused: recipe: .*budget either in steps or in seconds"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, content, message):
+    path = tmp_path / "recipe.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_train_recipe(path)
+
+
+def test_a_recipe_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the recipe .*none.toml"):
+        load_train_recipe(tmp_path / "none.toml")
+
+
+def test_tables_that_flags_cannot_replace_in_part_are_refused_twice(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text("steps = 1\n[pool]\nsize = 4\n")
+    with pytest.raises(ConfigError, match="give pool either in the recipe or by flags"):
+        load_train_recipe(path, {"pool": {"frames": 3}})
+
+
+def test_identity_leaves_out_housekeeping_alone():
+    one = settings(pool=POOL).identity()
+    assert one == settings(checkpoint_every_s=3.0, keep_best=9).identity()
+    assert one != settings(validation_clips=3).identity()
+    assert set(TrainSettings.model_fields) - set(one) == {"checkpoint_every_s", "keep_best"}
