@@ -53,7 +53,7 @@ def test_a_recipe_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, conte
 
 
 def test_a_recipe_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read the recipe .*none.toml"):
+    with pytest.raises(ConfigError, match=r"cannot read the recipe .*none\.toml"):
         load_train_recipe(tmp_path / "none.toml")
 
 
