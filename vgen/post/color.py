@@ -21,7 +21,7 @@ from vgen.post.shots import split_shots
 from vgen.post.stats import LUMA, FrameStats
 from vgen.records import Record
 
-CAST_IGNORED, CAST_CERTAIN = 0.045, 0.07
+CAST_IGNORED, CAST_CERTAIN = 0.055, 0.08
 """Cast, as a logarithm of red or blue by green, up to which nothing is done and from which on all.
 On good clips shades of gray reads 0.02 to 0.05."""
 MAX_CAST = math.log(1.25)
@@ -34,7 +34,7 @@ BEND_DOUBTED, BEND_ABSURD = 0.5, 0.8
 """The same: from the first on less and less is done, from the second on nothing."""
 MAX_BEND = math.log(1.4)
 """Largest power, and its inverse the smallest."""
-DULL_BLACK, DULL_WHITE = 0.08, 0.92
+DULL_BLACK, DULL_WHITE = 0.15, 0.8
 """Only a picture whose darkest or brightest luma does not reach these is drawn apart."""
 MAX_STRETCH = 1.3
 """Largest factor of contrast."""

@@ -2,8 +2,8 @@
 
 The brightness of a shot is followed from frame to frame by the logarithm of its ratio, a robust one
 that does not see what merely moves. Its smooth part is Whittaker's (1923): the series that is
-nearest to the measured one with the least squared second difference, so that straight fades are
-kept exactly, ends need no special case, and nothing is delayed.
+nearest to the measured one with the least second difference, so that straight fades are kept
+exactly, ends need no special case, and nothing is delayed.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,11 @@ from vgen.post.options import DeflickerOptions
 from vgen.post.shots import split_shots
 from vgen.post.stats import FrameStats
 from vgen.records import Record
+
+ROUNDS = 6
+"""How often the smooth part is found; bends are sharp by then."""
+BEND = 1e-4
+"""Second difference of the logarithm from which on a bend counts as one."""
 
 
 class DeflickerPlan(Record):
@@ -41,20 +46,31 @@ def plan_deflicker(
 
 
 def smoothed(series: NDArray[np.float64], *, half_period: float) -> NDArray[np.float64]:
-    """Return the slow part of a series; half of a wave of ``2 * half_period`` samples is kept."""
+    """Return the slow part of a series, with its bends where there are any.
+
+    Half of a wave of ``2 * half_period`` samples is kept. Where the slow part bends sharply, as at
+    either end of a fade, the next of a few rounds lets it (L1 trend filtering: Kim et al. 2009).
+    """
     if len(series) < 3:
         return series
-    # The smoother's response is 1 / (1 + weight (2 sin(w / 2))^4).
+    # The plain smoother's response is 1 / (1 + weight (2 sin(w / 2))^4).
     weight = (2 * np.sin(np.pi / (2 * half_period) / 2)) ** -4
+    weights = np.full(len(series) - 2, weight)
+    for _ in range(ROUNDS):
+        slow = _whittaker(series, weights)
+        weights = weight * BEND / (np.abs(np.diff(slow, 2)) + BEND)
+    return slow
+
+
+def _whittaker(series: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    # I + D'WD in bands, upper ones first, where each row of D is (1, -2, 1).
     bands = np.zeros((3, len(series)))
-    for at in range(3):
-        # The pentadiagonal D'D of second differences, as sums over its rows (1, -2, 1).
-        stop = len(series) - 2 + at
-        bands[2, at:stop] += weight * (1.0, 4.0, 1.0)[at]
-    bands[1, 1:-1] += weight * -2.0
-    bands[1, 2:] += weight * -2.0
-    bands[0, 2:] += weight
-    bands[2] += 1.0
+    bands[2] = 1.0
+    for at, square in enumerate((1.0, 4.0, 1.0)):
+        bands[2, at : at + len(weights)] += square * weights
+    bands[1, 1:-1] -= 2 * weights
+    bands[1, 2:] -= 2 * weights
+    bands[0, 2:] = weights
     return np.asarray(linalg.solveh_banded(bands, series))
 
 

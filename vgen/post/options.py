@@ -51,10 +51,10 @@ class DenoiseOptions(_Options):
 
 
 class DeflickerOptions(_Options):
-    """Luminance flicker; changes slower than a second or so are kept."""
+    """Luminance flicker; changes slower than about two seconds are kept."""
 
-    smoothness: Annotated[int, Field(ge=4, le=1000)] = 50
-    """Changes of brightness with a period of at least twice as many frames are kept."""
+    smoothness: Annotated[int, Field(ge=4, le=1000)] = 20
+    """Waves of brightness are kept where half of one takes more frames than this."""
     max_change: Annotated[float, Field(gt=0, le=0.5)] = 0.2
     """Largest change of a frame's brightness, as a share."""
 

@@ -112,8 +112,8 @@ def largest_crop(maps: Maps, *, aspect: float) -> float:
 
 def _corners(aspect: float) -> NDArray[np.float64]:
     """Return the corners of the whole frame, ``[4, 2]``."""
-    half = np.array([0.5, 0.5 / aspect])
-    return np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
+    x, y = 0.5, 0.5 / aspect
+    return np.array([[-x, -y], [x, -y], [x, y], [-x, y]])
 
 
 def _solve(steps: Maps, kept: Maps, *, scale: float, aspect: float, weights: Weights) -> Maps:

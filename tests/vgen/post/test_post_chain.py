@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.vgen.post.shaky import moved, row
+from vgen.errors import ConfigError
+from vgen.post.chain import STEPS, Chain, ChainPlan, Needs, check_steps, needs, plan_chain
+from vgen.post.options import ColorOptions, DenoiseOptions, StepOptions
+from vgen.records import Record
+
+NUM_FRAMES, CUTS = 30, [11]
+OPTIONS = StepOptions(color=ColorOptions(drift_frames=6, saturation=1.2))
+
+
+def measured():
+    rng = np.random.default_rng(2)
+    return [
+        row(
+            t,
+            motion=moved(*rng.normal(0, 0.004, 2)),
+            log_gain=float(rng.normal(0, 0.03)),
+            illuminant=(0.1, 0.0, -0.1),
+            sigma=9.0,
+        )
+        for t in range(NUM_FRAMES)
+    ]
+
+
+PLAN = plan_chain(STEPS, OPTIONS, measured(), CUTS, aspect=1.5)
+FRAMES = torch.from_numpy(np.random.default_rng(0).random((NUM_FRAMES, 3, 24, 36), np.float32))
+
+
+def in_spans(chain, borders):
+    """Process each span by itself, with as much context as the chain asks for."""
+    out = []
+    for start, stop in zip(borders, borders[1:], strict=False):
+        begin, end = max(start - chain.lead, 0), min(stop + chain.tail, NUM_FRAMES)
+        shown = ((n, FRAMES[n : n + 1]) for n in range(begin, end))
+        out += [frame for n, frame in chain.stream(shown) if start <= n < stop]
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("steps", [*((name,) for name in STEPS), STEPS, STEPS[::-1]], ids="+".join)
+def test_any_cut_into_spans_gives_the_same_pictures(steps):
+    chain = Chain(steps, OPTIONS, PLAN)
+    whole = chain.apply(FRAMES, range(NUM_FRAMES))
+    assert not torch.equal(whole, FRAMES)
+
+    @settings(max_examples=4, deadline=None)
+    @given(st.sets(st.integers(1, NUM_FRAMES - 1), max_size=5))
+    def holds(cuts):
+        pieces = in_spans(chain, [0, *sorted(cuts), NUM_FRAMES])
+        # Half of a thousandth of a level: far below the one that is promised.
+        assert float((pieces - whole).abs().max()) * 255 < 5e-4
+
+    holds()
+
+
+def test_the_plan_is_small_and_comes_back_from_json():
+    text = PLAN.model_dump_json()
+    assert len(text) < 300 * NUM_FRAMES
+    assert ChainPlan.model_validate_json(text) == PLAN
+    assert isinstance(PLAN, Record)
+
+
+def test_halos_add_up():
+    assert (Chain(("color",), OPTIONS, PLAN).lead, Chain(STEPS, OPTIONS, PLAN).lead) == (0, 2)
+    assert Chain(("denoise", "grain"), OPTIONS, PLAN).tail == 2
+
+
+def test_steps_run_in_the_order_given():
+    one = Chain(("grain", "sharpen"), OPTIONS, PLAN).apply(FRAMES, range(NUM_FRAMES))
+    other = Chain(("sharpen", "grain"), OPTIONS, PLAN).apply(FRAMES, range(NUM_FRAMES))
+    grain = Chain(("grain",), OPTIONS, PLAN).apply(FRAMES, range(NUM_FRAMES))
+    assert torch.equal(one, Chain(("sharpen",), OPTIONS, PLAN).apply(grain, range(NUM_FRAMES)))
+    assert not torch.equal(one, other)
+
+
+def test_no_steps_change_nothing():
+    chain = Chain((), OPTIONS, ChainPlan())
+    assert chain.apply(FRAMES, range(NUM_FRAMES)) is FRAMES
+    assert plan_chain((), OPTIONS, [], [], aspect=1.0) == ChainPlan()
+
+
+def test_unknown_and_repeated_steps_are_refused_with_the_valid_ones():
+    with pytest.raises(ConfigError, match="unknown step 'blur', expected any of denoise, deflick"):
+        check_steps(("color", "blur"))
+    with pytest.raises(ConfigError, match="step 'color' is given twice"):
+        Chain(("color", "color"), OPTIONS, PLAN)
+
+
+def test_only_what_the_steps_need_is_measured():
+    nothing = Needs(frames=False, motion=False, noise=False)
+    assert needs(("sharpen", "grain"), OPTIONS) == nothing
+    assert needs(("stabilize",), OPTIONS) == Needs(frames=True, motion=True, noise=False)
+    assert needs(("denoise",), OPTIONS) == Needs(frames=True, motion=False, noise=True)
+    given_sigma = StepOptions(denoise=DenoiseOptions(sigma=5))
+    assert needs(("denoise",), given_sigma) == Needs(frames=True, motion=False, noise=False)
+    by_hand = StepOptions(color=ColorOptions(white_balance=0, exposure=0))
+    assert needs(("color",), by_hand) == nothing
+    assert needs(("color",), OPTIONS).frames

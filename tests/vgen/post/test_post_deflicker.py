@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.vgen.post.shaky import row
+from vgen.post.deflicker import Deflicker, DeflickerPlan, plan_deflicker, smoothed
+from vgen.post.options import DeflickerOptions
+
+OPTIONS = DeflickerOptions()
+
+
+def rows(light):
+    steps = np.diff(np.log(light), prepend=np.log(light[0]))
+    return [row(t, log_gain=float(step)) for t, step in enumerate(steps)]
+
+
+def deviation(light, cuts=()):
+    """How unsteady ``light`` is after the correction, in logarithms."""
+    return np.log(light * np.array(plan_deflicker(rows(light), list(cuts), OPTIONS).gains))
+
+
+@pytest.mark.parametrize("size", [0.03, 0.08])
+def test_random_flicker_falls_by_more_than_85_percent(size):
+    rng = np.random.default_rng(0)
+    light = 1 + size * rng.uniform(-1, 1, 200)
+    assert deviation(light).std() < 0.15 * np.log(light).std()
+
+
+def test_mains_flicker_falls_by_more_than_85_percent():
+    light = 1 + 0.05 * np.sin(2 * np.pi * np.arange(200) / 6.3)
+    assert deviation(light).std() < 0.15 * np.log(light).std()
+
+
+def test_a_straight_fade_is_kept_to_a_thousandth():
+    fade = np.exp(np.linspace(0, -1.5, 90))
+    assert np.array(plan_deflicker(rows(fade), [], OPTIONS).gains) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_ends_of_a_fade_are_kept_to_two_percent():
+    fade = np.interp(np.arange(120), [40, 80], [1.0, 0.5])
+    gains = np.array(plan_deflicker(rows(fade), [], OPTIONS).gains)
+    assert np.abs(gains - 1).max() < 0.05
+    assert np.abs(gains - 1).mean() < 0.02
+
+
+def test_light_on_either_side_of_a_cut_stays_different():
+    rng = np.random.default_rng(0)
+    light = np.concatenate([np.full(60, 1.0), np.full(60, 0.4)])
+    light *= 1 + 0.05 * rng.uniform(-1, 1, 120)
+    gains = np.array(plan_deflicker(rows(light), [60], OPTIONS).gains)
+    assert (light * gains)[50:60] == pytest.approx(1.0, abs=0.03)
+    assert (light * gains)[60:70] == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_flash_is_changed_no_more_than_asked():
+    light = np.ones(50)
+    light[25] = 3.0
+    gains = plan_deflicker(rows(light), [], DeflickerOptions(max_change=0.1)).gains
+    assert min(gains) == pytest.approx(1 / 1.1, abs=1e-6)
+
+
+def test_waves_are_halved_at_the_period_that_the_option_names():
+    # Small enough to be no bend, so that the plain smoother is seen.
+    wave = 1e-5 * np.sin(2 * np.pi * np.arange(400) / 40)
+    slow = smoothed(wave, half_period=20)
+    assert np.ptp(slow[100:300]) / np.ptp(wave) == pytest.approx(0.5, abs=0.02)
+
+
+def test_two_frames_have_no_flicker():
+    assert plan_deflicker(rows(np.array([1.0, 1.2])), [], OPTIONS).gains == (1.0, 1.0)
+    assert plan_deflicker([], [], OPTIONS) == DeflickerPlan()
+
+
+def test_frames_are_multiplied_by_their_gains_and_others_stay():
+    frames = torch.rand(4, 3, 4, 6)
+    step = Deflicker(DeflickerPlan(first=6, gains=(1.5, 0.5)))
+    out = step.apply(frames, [5, 6, 7, 8])
+    assert torch.equal(out[0], frames[0])
+    assert torch.allclose(out[1], (frames[1] * 1.5).clamp(max=1))
+    assert torch.allclose(out[2], frames[2] / 2)
+    assert torch.equal(out[3], frames[3])

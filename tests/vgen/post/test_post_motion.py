@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from tests.vgen.post.shaky import scene, shown_from
+from vgen.post.motion import IDENTITY, estimate_motion
+
+SIZE = (120, 160)
+
+
+def gray(picture):
+    return np.ascontiguousarray(picture[..., 1])
+
+
+@pytest.mark.parametrize(("x", "y"), [(3.0, -2.0), (0.5, 0.25), (-6.4, 4.6)])
+def test_a_known_shift_is_found_to_a_twentieth_of_a_pixel(x, y):
+    still = scene(200, 240)
+    before, after = (shown_from(still, 40 + dx, 40 + dy, SIZE) for dx, dy in ((0, 0), (x, y)))
+    motion = estimate_motion(gray(before), gray(after))
+    found = np.array([motion.similarity.dx, motion.similarity.dy]) * SIZE[1]
+    assert found == pytest.approx([-x, -y], abs=0.05)
+    assert motion.similarity.a == pytest.approx(1, abs=1e-3)
+    assert motion.quality > 0.8
+
+
+def test_a_motion_holds_for_anamorphic_pictures():
+    still = scene(200, 240)
+    before, after = (shown_from(still, 40 + dx, 40 + dx, SIZE) for dx in (0, 3))
+    similarity = estimate_motion(gray(before), gray(after), aspect=8 / 3).similarity
+    # The same 3 pixels down are half as much of a picture shown twice as wide.
+    assert similarity.dx * 160 == pytest.approx(-3, abs=0.1)
+    assert similarity.dy * 160 == pytest.approx(-1.5, abs=0.1)
+
+
+def test_flat_and_unlike_pictures_are_no_measurement():
+    flat = np.full(SIZE, 90, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (2, *SIZE), np.uint8)
+    assert estimate_motion(flat, flat).quality == 0
+    unlike = estimate_motion(noise[0], noise[1])
+    assert unlike.quality == 0
+    assert unlike.similarity == IDENTITY
+
+
+def test_someone_moving_does_not_make_a_still_camera_move():
+    still = scene(*SIZE)
+    later = still.copy()
+    later[30:90, 30:80] = np.roll(still, 5, axis=1)[30:90, 30:80]
+    motion = estimate_motion(gray(still), gray(later))
+    assert motion.still > 0.5
+    assert motion.similarity.dx * 160 == pytest.approx(0, abs=0.05)
+
+
+def test_pictures_of_two_sizes_are_refused():
+    with pytest.raises(ValueError, match=r"shapes differ: \(4, 4\) and \(4, 5\)"):
+        estimate_motion(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.vgen.post.shaky import moved, row, rows_along, scene, shown_from
+from vgen.post.motion import estimate_motion
+from vgen.post.options import StabilizeOptions
+from vgen.post.stabilize import ShotPath, Stabilize, StabilizePlan, plan_stabilize
+from vgen.post.stats import Observer
+
+OPTIONS = StabilizeOptions()
+
+
+def jittered_pan(num_frames, *, jitter=0.004):
+    rng = np.random.default_rng(3)
+    t = np.arange(num_frames)
+    pan = np.stack([0.004 * t, 0.05 * np.sin(t / 30)], axis=1)
+    return pan + rng.normal(0, jitter, pan.shape)
+
+
+def test_jitter_on_a_pan_falls_by_nine_tenths_within_the_crop():
+    path = jittered_pan(80)
+    plan = plan_stabilize(rows_along(path), [], OPTIONS, aspect=16 / 9)
+    (shot,) = plan.paths
+    # Where the content lies in the stable picture: its place in the frame less the map's.
+    steady = path - np.array(shot.maps)[:, :2]
+    before, after = ((np.diff(p, 2, axis=0) ** 2).sum() for p in (path, steady))
+    assert after < 0.1 * before
+    assert shot.zoom >= 0.9
+
+
+def test_a_real_shake_of_pictures_is_stilled_and_nothing_is_seen_of_the_border():
+    rng = np.random.default_rng(5)
+    still = scene(160, 220)
+    places = 30 + rng.normal(0, 1.2, (24, 2))
+    frames = np.stack([shown_from(still, x, y, (90, 160)) for x, y in places])
+    observer = Observer(with_motion=True)
+    stats = [observer.see(t, frame) for t, frame in enumerate(frames)]
+    plan = plan_stabilize(stats, [], OPTIONS, aspect=16 / 9)
+    tensor = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+    steady = (Stabilize(plan).apply(tensor, range(24)) * 255).round().byte().numpy()
+
+    def shake(pictures):
+        moves = [estimate_motion(a, b).similarity for a, b in zip(pictures, pictures[1:])]  # noqa: B905
+        path = np.cumsum([[m.dx, m.dy] for m in moves], axis=0) * 160
+        return (np.diff(path, 2, axis=0) ** 2).sum()
+
+    assert shake(list(steady[:, 1])) < 0.1 * shake(list(np.ascontiguousarray(frames[..., 1])))
+
+
+def test_a_tripod_shot_is_untouched():
+    rng = np.random.default_rng(0)
+    still = scene(90, 160).astype(float)
+    observer = Observer(with_motion=True)
+    noisy = (np.clip(still + rng.normal(0, 2, still.shape), 0, 255) for _ in range(12))
+    stats = [observer.see(t, frame.astype(np.uint8)) for t, frame in enumerate(noisy)]
+    plan = plan_stabilize(stats, [], OPTIONS, aspect=16 / 9)
+    frames = torch.rand(12, 3, 9, 16)
+    assert plan.paths == ()
+    assert Stabilize(plan).apply(frames, range(12)) is frames
+
+
+def test_unclear_motion_is_smoothed_or_left_alone_and_said():
+    path = jittered_pan(60)
+    rows = rows_along(path)
+    unclear = [
+        row(r.frame, motion=moved(0.1, 0.1, quality=0.1)) if r.frame % 3 == 1 else r for r in rows
+    ]
+    plan = plan_stabilize(unclear, [], OPTIONS, aspect=1.5)
+    assert "frames 0 to 59 are smoothed only" in plan.notes[0]
+    assert plan.paths[0].zoom >= 0.9
+    lost = [row(r.frame, motion=moved(0.1, 0.1, quality=0.1)) for r in rows]
+    plan = plan_stabilize(lost, [], OPTIONS, aspect=1.5)
+    assert plan.paths == ()
+    assert "frames 0 to 59 are not stabilized" in plan.notes[0]
+
+
+def test_a_path_never_reaches_across_a_cut():
+    path = jittered_pan(70)
+    rows = rows_along(path)
+    alone = plan_stabilize(rows[30:], [], OPTIONS, aspect=1.5).paths
+    cut = plan_stabilize(rows, [30], OPTIONS, aspect=1.5).paths
+    assert [shot.start for shot in cut] == [0, 30]
+    assert cut[1:] == alone
+
+
+def test_a_short_shot_is_left_alone():
+    assert plan_stabilize(rows_along(jittered_pan(7)), [], OPTIONS, aspect=1.5).paths == ()
+
+
+def test_tripod_holds_a_drifting_camera_still():
+    t = np.arange(50)
+    drift = np.stack([0.03 * np.sin(t / 12), 0.02 * np.cos(t / 9)], axis=1)
+    options = StabilizeOptions(tripod=True)
+    (shot,) = plan_stabilize(rows_along(drift), [], options, aspect=1.5).paths
+    steady = drift - np.array(shot.maps)[:, :2]
+    assert np.ptp(steady, axis=0).max() < 0.1 * np.ptp(drift, axis=0).max()
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (80, 120), (80, 60)])
+def test_a_path_shifts_by_shares_of_the_shown_width_whatever_the_size(height, width):
+    # A quarter of the shown width, for square pixels and for pixels twice as wide as high.
+    plan = StabilizePlan(
+        aspect=1.5, paths=(ShotPath(start=4, zoom=1.0, maps=((0.25, 0.1, 1.0, 0.0),)),)
+    )
+    frame = torch.rand(1, 3, height, width)
+    out = Stabilize(plan).apply(frame, [4])
+    dx, dy = round(width / 4), round(0.1 * 1.5 * height)
+    inner = out[..., : height - dy, : width - dx]
+    assert torch.allclose(inner, frame[..., dy:, dx:], atol=1e-4)
+
+
+def test_frames_outside_every_path_stay():
+    plan = StabilizePlan(
+        aspect=1.5, paths=(ShotPath(start=4, zoom=0.9, maps=((0.0, 0.0, 1.0, 0.0),)),)
+    )
+    frames = torch.rand(3, 3, 8, 12)
+    out = Stabilize(plan).apply(frames, [3, 4, 5])
+    assert torch.equal(out[[0, 2]], frames[[0, 2]])
+    assert not torch.equal(out[1], frames[1])
+
+
+def test_a_turn_is_about_the_centre_of_square_pixels():
+    plan = StabilizePlan(
+        aspect=1.0, paths=(ShotPath(start=0, zoom=1.0, maps=((0.0, 0.0, 0.0, 1.0),)),)
+    )
+    frame = torch.rand(1, 3, 24, 24)
+    # a = 0, b = 1: what is shown at (x, y) lies at (-y, x).
+    out = Stabilize(plan).apply(frame, [0])
+    assert torch.allclose(out, torch.rot90(frame, 1, (2, 3)), atol=1e-4)
