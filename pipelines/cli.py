@@ -49,7 +49,10 @@ for command in (
     machine.demo,
 ):
     app.command(command)
-app.command("pipelines.commands.train:train")  # by name, as its flags need torch
+app.command(  # by name, as its flags need torch, which costs seconds
+    "pipelines.commands.train:train",
+    help="Train a network on DATA, and leave releases, curves and checkpoints in RUN.",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -145,10 +145,10 @@ class Feed:
             last = newest - (newest - lane) % self._num_lanes
             chosen = last - int(rng.integers(self._depth)) * self._num_lanes
             pairs.append(cut_sample(self._held[chosen], view, rng))
-        return Samples(
-            torch.from_numpy(np.stack([degraded for degraded, _ in pairs])),
-            torch.from_numpy(np.stack([clean for _, clean in pairs])),
-        )
+        degraded, clean = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
+        if torch.cuda.is_available():  # only pinned memory is copied while the GPU computes
+            return Samples(degraded.pin_memory(), clean.pin_memory())
+        return Samples(degraded, clean)
 
     def _advance(self, step: int) -> int:
         """Hold the examples that ``step`` chooses from; return the index of the newest."""
