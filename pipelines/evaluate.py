@@ -18,7 +18,12 @@ from vgen.training.scores import Evaluation, EvaluationSettings
 
 
 def run_evaluation(
-    release: str, clips_uri: str, settings: EvaluationSettings, *, registry_uri: str | None = None
+    release: str,
+    clips_uri: str,
+    settings: EvaluationSettings,
+    *,
+    registry_uri: str | None,
+    say: Callable[[str], None],
 ) -> Evaluation:
     """Score the release that ``release`` names on what lies at ``clips_uri``.
 
@@ -27,7 +32,7 @@ def run_evaluation(
         ConfigError: nothing there can be scored, or a setting is refused.
         StorageError: clips or release cannot be read.
     """
-    return _scored(resolve_release(release, registry=registry_uri), clips_uri, settings)
+    return _scored(resolve_release(release, registry=registry_uri), clips_uri, settings, say)
 
 
 def run_promotion(
@@ -76,11 +81,11 @@ def run_promotion(
             raise ReleaseError(f"the candidate is what {name!r} stands for already")
         chosen = settings.model_copy(update={"baseline": False})
         say(f"scoring the candidate {offered.digest[: registry.VERSION_LENGTH]}")
-        scores = _scored(offered, clips_uri, chosen)
+        scores = _scored(offered, clips_uri, chosen, say)
         incumbent = None
         if in_force is not None:
             say(f"scoring the release in force {in_force.digest[: registry.VERSION_LENGTH]}")
-            incumbent = _scored(in_force, clips_uri, chosen)
+            incumbent = _scored(in_force, clips_uri, chosen, say)
         decision = decide(name, scores, incumbent, rules)
         if not is_dry_run:
             _carry_out(decision, path, replacing, registry_uri)
@@ -112,14 +117,19 @@ def _carry_out(
         )
 
 
-def _scored(release: ReleaseRef, clips_uri: str, settings: EvaluationSettings) -> Evaluation:
+def _scored(
+    release: ReleaseRef,
+    clips_uri: str,
+    settings: EvaluationSettings,
+    say: Callable[[str], None],
+) -> Evaluation:
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
         with scratch("release") as folder:
             path = release_path(release, folder)
             enhancer = Enhancer.load(path or IDENTITY.name, device=settings.device)
-            return evaluate_release(enhancer, clips_uri, settings)
+            return evaluate_release(enhancer, clips_uri, settings, say=say)
     finally:
         torch.set_num_threads(before)
 

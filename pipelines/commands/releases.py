@@ -44,7 +44,7 @@ def evaluate(
     from pipelines.evaluate import run_evaluation, write_document
 
     place, chosen = named_registry(registry), settings or EvaluationSettings()
-    found = guarded(lambda: run_evaluation(release, clips, chosen, registry_uri=place))
+    found = guarded(lambda: run_evaluation(release, clips, chosen, registry_uri=place, say=say))
     document = found.model_dump_json(indent=2)
     console.print(as_table(found), markup=False)
     if output is not None:

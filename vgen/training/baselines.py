@@ -50,12 +50,12 @@ def noise_filters(sigma: float) -> tuple[Filter, ...]:
     """Return the grid for Gaussian noise of standard deviation ``sigma``, in 8-bit levels.
 
     The filter's ``sigma`` of BM3D (Dabov et al., 2007) is no standard deviation: it does most at
-    three to four times that. Non-local means (Buades, Coll and Morel, 2005) takes 30 at most.
+    three to five times that. Non-local means (Buades, Coll and Morel, 2005) takes 30 at most.
     """
     low, high = _NLMEANS_STRENGTHS
-    strengths = sorted({min(max(sigma * factor, low), high) for factor in (0.75, 1.0)})
+    strengths = sorted({min(max(sigma * factor, low), high) for factor in (0.65, 0.85)})
     return (
-        *(_filter("bm3d", sigma=factor * sigma) for factor in (3.0, 3.5, 4.0)),
+        *(_filter("bm3d", sigma=factor * sigma) for factor in (3.0, 3.5, 4.0, 4.5, 5.0)),
         *(_filter("nlmeans", s=strength) for strength in strengths),
         _averaging(0.3),
     )
@@ -65,6 +65,7 @@ CODEC_FILTERS = (
     Filter(name="deblock", arguments="filter=weak:block=8"),
     Filter(name="bm3d", arguments="sigma=6"),
     Filter(name="bm3d", arguments="sigma=12"),
+    Filter(name="bm3d", arguments="sigma=20"),
     Filter(name="nlmeans", arguments="s=2"),
     Filter(name="nlmeans", arguments="s=4"),
     _averaging(0.02),

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from vgen import storage
 from vgen.enhance.enhancer import Enhancer
-from vgen.errors import ReleaseError, VgenError
+from vgen.errors import VgenError
+from vgen.models.release import check_restores
 from vgen.training.baselines import Filter, run_filter
 from vgen.training.codec import Clip
 from vgen.training.damages import DamageClass, classes_for, enlarge, shrink, to_tchw, to_thwc
@@ -76,9 +77,13 @@ class _Timed:
 
 
 def evaluate_release(
-    enhancer: Enhancer, clips_uri: str, settings: EvaluationSettings
+    enhancer: Enhancer,
+    clips_uri: str,
+    settings: EvaluationSettings,
+    *,
+    say: Callable[[str], None] = log.info,
 ) -> Evaluation:
-    """Score a release on what lies at ``clips_uri``.
+    """Score a release on what lies at ``clips_uri``; ``say`` is told of each subject.
 
     Raises:
         ReleaseError: the release makes clips up and restores none.
@@ -86,10 +91,7 @@ def evaluate_release(
         StorageError: the clips cannot be read.
     """
     header = enhancer.header
-    if not header.spec.restores:
-        raise ReleaseError(
-            f"release {header.name!r} makes clips up and restores none; try vgen generate"
-        )
+    check_restores(header)
     classes = classes_for(header.spec.scale, settings.damages)
     uri = storage.normalize_uri(clips_uri)
     left_out: list[LeftOut] = []
@@ -98,6 +100,7 @@ def evaluate_release(
     def subjects() -> Iterable[Subject]:
         for subject in load_subjects(uri, settings, left_out):
             names.append(subject.name)
+            say(f"scoring {subject.kind} {subject.name}")
             yield subject
 
     timed = _Timed(enhancer.restore)
@@ -146,7 +149,6 @@ def evaluate(
     classes = tuple(classes)
     gathered: dict[tuple[str, Kind], _Gathered] = {}
     for subject in subjects:
-        log.info("%s %s", subject.kind, subject.name)
         for damage in classes:
             if subject.kind not in damage.kinds:
                 continue

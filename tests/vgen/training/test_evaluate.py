@@ -4,77 +4,183 @@ import numpy as np
 import pytest
 import torch
 
+from tests.vgen.training.materials import (
+    evaluation,
+    measures,
+    score,
+    subject,
+    write_still,
+    write_video,
+)
+from vgen.enhance.enhancer import Enhancer
+from vgen.errors import ReleaseError
+from vgen.models.release import ReleaseHeader
+from vgen.models.vae import VAE_SIZES, vae_spec
 from vgen.training import evaluate as module
-from vgen.training.evaluate import DAMAGES, as_table, evaluate, held_out_clips, untouched
+from vgen.training.damages import UNCHANGED_SIZE, classes_for, enlarge
+from vgen.training.evaluate import evaluate, evaluate_release
+from vgen.training.scores import EvaluationSettings, LeftOut, as_table
+
+NOISE = classes_for(1, ("noise 25",))
+CODEC = classes_for(1, ("x264 crf 35",))
+
+
+def nothing(clip_tchw):
+    return clip_tchw
 
 
 def halves_noise(clip_tchw):
     return clip_tchw.mean(dim=(2, 3), keepdim=True) * 0.5 + clip_tchw * 0.5
 
 
-@pytest.fixture
-def flat():
-    return [("stills", np.full((4, 32, 32, 3), 128, np.uint8))]
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
-def test_subjects_are_the_held_out_files_alone(data_path):
-    kinds = [kind for kind, _ in held_out_clips(data_path, limit=None, seed=0)]
-    assert kinds == ["stills", "stills", "clips"]
-    for _, clip in held_out_clips(data_path, limit=1, seed=0):
-        assert len(clip) == module.FRAMES
+def test_doing_nothing_gains_nothing():
+    subjects = [subject(), subject("film", "video")]
+    scores = evaluate(nothing, subjects, classes=UNCHANGED_SIZE, has_baseline=False)
+    shown = [(one.name, kind) for one in UNCHANGED_SIZE for kind in one.kinds]
+    assert [(one.damage, one.kind) for one in scores] == shown
+    for one in scores:
+        assert one.before == one.after
+        assert one.subjects == 1
+        assert (one.baseline, one.baseline_name) == (None, None)
 
 
-def test_doing_nothing_gains_nothing(data_path):
-    subjects = held_out_clips(data_path, limit=1, seed=0)
-    scores = evaluate(lambda clip: clip, subjects, seed=0)
-    assert {score.damage for score in scores} == set(DAMAGES)
-    for score in scores:
-        assert score.rgb_before_db == score.rgb_after_db
-        assert score.flicker_before == score.flicker_after
-        assert score.subjects == 1
+def test_halving_the_noise_gains_six_decibels():
+    (one,) = evaluate(halves_noise, [subject()], classes=NOISE, has_baseline=False)
+    assert one.after.psnr_rgb_db - one.before.psnr_rgb_db == pytest.approx(6.02, abs=0.1)
+    flicker = one.before.temporal_difference
+    assert one.after.temporal_difference == pytest.approx(flicker / 2, rel=0.05)
+    assert one.after.warping_error == pytest.approx(one.before.warping_error / 4, rel=0.1)
+    assert one.clean_warping_error == 0
 
 
-def test_halving_the_noise_gains_six_decibels(flat):
-    (score,) = evaluate(halves_noise, flat, seed=0, damages={"noise": DAMAGES["noise 25"]})
-    assert score.rgb_after_db - score.rgb_before_db == pytest.approx(6.02, abs=0.1)
-    assert score.flicker_after == pytest.approx(score.flicker_before / 2, rel=0.05)
+def test_unclipped_noise_is_shown_on_the_whole_still_alone():
+    seen = []
+
+    def watch(clip_tchw):
+        seen.append(clip_tchw.shape)
+        return clip_tchw
+
+    classes = classes_for(1, ("noise 25 unclipped",))
+    subjects = [subject(), subject("film", "video")]
+    (one,) = evaluate(watch, subjects, classes=classes, has_baseline=False)
+    assert seen == [(1, 3, 64, 64)]
+    assert one.kind == "still"
+    # Clipped and rounded before it is measured, as every picture is.
+    assert one.before.psnr_rgb_db == pytest.approx(20 * np.log10(255 / 25), abs=0.15)
 
 
-def test_the_same_seed_gives_the_same_damage(flat):
-    def scores(seed):
-        return evaluate(lambda clip: clip, flat, seed=seed)
+def test_a_clip_is_damaged_alike_whatever_else_is_scored():
+    subjects = [subject("one"), subject("two")]
+    both = evaluate(nothing, subjects, classes=[*CODEC, *NOISE], has_baseline=False)
+    alone = [
+        evaluate(nothing, [one], classes=NOISE, has_baseline=False)[0].before.psnr_rgb_db
+        for one in subjects
+    ]
+    assert both[1].before.psnr_rgb_db == pytest.approx(np.mean(alone))
+    assert alone[0] != alone[1]
 
-    assert scores(0) == scores(0)
-    assert scores(0) != scores(1)
+
+def test_another_seed_gives_another_draw():
+    one, again, other = (
+        evaluate(nothing, [subject()], classes=NOISE, seed=seed, has_baseline=False)
+        for seed in (0, 0, 1)
+    )
+    assert one == again
+    assert one != other
 
 
-def test_damaging_a_good_picture_shows(flat):
-    def dims(clip):
-        return clip * 0.9
+def test_the_best_classical_filter_stands_beside_the_release():
+    (one,) = evaluate(nothing, [subject()], classes=NOISE)
+    assert one.baseline_name in {str(tried) for tried in NOISE[0].filters}
+    gains = {}
+    for tried in NOISE[0].filters:
+        lonely = module.DamageClass(name="noise 25", apply=NOISE[0].apply, filters=(tried,))
+        (found,) = evaluate(nothing, [subject()], classes=[lonely])
+        gains[found.baseline_name] = found.baseline.psnr_rgb_db
+    assert gains[one.baseline_name] == max(gains.values()) == one.baseline.psnr_rgb_db
+    assert one.baseline.psnr_rgb_db > one.before.psnr_rgb_db + 5
 
-    (score,) = evaluate(dims, flat, seed=0, damages={"none": untouched})
-    assert score.rgb_before_db == 100
-    assert score.rgb_after_db == pytest.approx(20 * np.log10(255 / 13), abs=0.1)
-    assert "| none | stills | 1 | 100.00 | 25.85 | -74.15 |" in as_table([score])
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_what_enlarges_is_held_against_bicubic_enlargement(scale):
+    seen = []
+
+    def bicubic(clip_tchw):
+        seen.append(clip_tchw.shape[-2:])
+        return enlarge(clip_tchw, scale)
+
+    rng = np.random.default_rng(1)
+    clip = rng.integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    grainy = module.Subject(name="grain", kind="video", clip_thwc=clip, still_hwc=None)
+    plain, coded = evaluate(bicubic, [grainy], classes=classes_for(scale), scale=scale)
+    assert set(seen) == {(64 // scale, 64 // scale)}
+    assert plain.before == plain.after == plain.baseline
+    assert plain.baseline_name == coded.baseline_name == "bicubic"
+    assert coded.before.psnr_rgb_db < plain.before.psnr_rgb_db
+
+
+def test_what_makes_clips_up_is_refused():
+    spec = vae_spec(VAE_SIZES["generate-tiny"])
+    header = ReleaseHeader(name="dream", spec=spec, settings={}, provenance={})
+    enhancer = Enhancer(header=header, digest="0", network=None, device=torch.device("cpu"))
+    with pytest.raises(ReleaseError, match="'dream' makes clips up and cannot restore any"):
+        evaluate_release(enhancer, "/clips", EvaluationSettings())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("material")
+    write_still(folder / "still.png", 1)
+    write_video(folder / "film.mp4", 2)
+    (folder / "torn.jpg").write_bytes(b"torn")
+    return folder
 
 
 @pytest.mark.parametrize("release", ["identity", "restore-tiny"])
-def test_the_command_writes_a_table_or_json(data_path, capsys, release):
-    threads = torch.get_num_threads()
-    try:
-        arguments = [str(data_path), release, "--limit", "1", "--device", "cpu"]
-        assert module.main(arguments) == 0
-        table = capsys.readouterr().out
-        assert module.main([*arguments, "--json"]) == 0
-    finally:
-        torch.set_num_threads(threads)
-    rows = json.loads(capsys.readouterr().out)
-    assert len(table.splitlines()) == len(rows) + 2 == 2 * len(DAMAGES) + 2
-    noise = next(row for row in rows if row["damage"] == "noise 25")
-    gain = noise["rgb_after_db"] - noise["rgb_before_db"]
+def test_the_bare_command_writes_a_table_or_json(folder, capsys, release):
+    arguments = [release, str(folder), "--device", "cpu", "--no-baseline"]
+    arguments += ["--damages", "noise 25", "--damages", "x264 crf 28"]
+    assert module.main(arguments) == 0
+    table = capsys.readouterr().out
+    assert module.main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["subjects"] == ["still.png", "film.mp4"]
+    assert found["num_left_out"] == 1
+    assert found["left_out"][0]["names"] == ["torn.jpg"]
+    assert found["speed"]["frames"] == 2 * 2 * 7
+    per_second = found["speed"]["frames_per_second"]
+    assert found["speed"]["ms_per_frame"] == pytest.approx(1000 / per_second)
+    assert "torn.jpg" in table
+    noise = found["scores"][0]
+    gain = noise["after"]["psnr_rgb_db"] - noise["before"]["psnr_rgb_db"]
     assert gain == 0 if release == "identity" else gain > 3
+    before = f"| noise 25 | still | 1 | {noise['before']['psnr_rgb_db']:.2f} |"
+    assert before in table
 
 
-def test_the_command_names_a_missing_release(data_path, caplog):
-    assert module.main([str(data_path), "gone"]) == 2
+def test_the_bare_command_names_a_missing_release(folder, caplog):
+    assert module.main(["gone", str(folder)]) == 2
     assert "no release 'gone'" in caplog.text
+
+
+def test_the_table_tells_everything_the_scores_hold():
+    one = score("rain", 20, 25.5, flicker=(7, 3.25)).model_copy(
+        update={"baseline": measures(24.25), "baseline_name": "nlmeans=s=3"}
+    )
+    groups = (LeftOut(reason="dark", names=tuple("abcdefg")),)
+    text = as_table(evaluation(one, left_out=groups, num_left_out=7))
+    cells = [cell.strip() for cell in text.splitlines()[2].split("|")]
+    assert cells[1:7] == ["rain", "video", "3", "20.00", "25.50", "24.25"]
+    assert cells[7:10] == ["22.00", "27.50", "26.25"]
+    assert cells[13:15] == ["7.00", "3.25"]
+    assert "classical: rain on clips nlmeans=s=3" in text
+    assert "2.00 frames/s, 500.0 ms a frame of 0.100 megapixels, toy, cpu" in text
+    assert "left out, dark: 7 (a, b, c, d, e and 2 more)" in text
