@@ -5,7 +5,7 @@ import pytest
 from vgen.training.codec import LUMA_WEIGHTS, Encoding, code_clip, subsample_clip, to_planes, to_rgb
 
 
-def smooth_clip(frames=3, height=64, width=64, seed=0):
+def smooth_clip(frames=3, height=96, width=96, seed=0):
     """Colours that change slowly, so that 4:2:0 loses next to nothing."""
     rng = np.random.default_rng(seed)
     small = rng.integers(60, 196, (3, 5, 3)).astype(np.uint8)
@@ -83,7 +83,7 @@ def test_primaries_have_the_samples_of_the_standard(matrix):
     ],
 )
 def test_quality_orders_every_codec(codec, best, worst):
-    grain = np.random.default_rng(0).integers(0, 60, (3, 64, 64, 1), np.uint8)
+    grain = np.random.default_rng(0).integers(0, 60, (3, 96, 96, 1), np.uint8)
     clip = smooth_clip() // 2 + grain
     scores = [
         psnr_db(code_clip(clip, Encoding(codec=codec, quality=quality)), clip)
@@ -99,7 +99,7 @@ CODECS = ["libx264", "libx265", "libvpx-vp9", "mpeg2video", "mpeg4"]
 @pytest.mark.parametrize("keyframe_every", [1, 48])
 def test_frames_come_back_in_order(codec, keyframe_every):
     levels = np.array([30, 200, 90, 160, 60, 230, 120], np.uint8)
-    clip = np.broadcast_to(levels[:, None, None, None], (7, 64, 64, 3))
+    clip = np.broadcast_to(levels[:, None, None, None], (7, 96, 96, 3))
     encoding = Encoding(codec=codec, quality=10, preset="medium", keyframe_every=keyframe_every)
     coded = code_clip(clip, encoding)
     assert coded.dtype == np.uint8
@@ -124,10 +124,10 @@ def test_more_bits_are_closer():
     assert scores[0] + 0.5 < scores[1] < scores[2] - 2
 
 
-@pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 60)])
+@pytest.mark.parametrize(("height", "width"), [(48, 96), (96, 92)])
 def test_x265_is_not_given_what_it_writes_past(height, width):
     clip = np.zeros((2, height, width, 3), np.uint8)
-    with pytest.raises(ValueError, match=f"sides of 64 pixels, got {width}x{height}"):
+    with pytest.raises(ValueError, match=f"sides of 96 pixels, got {width}x{height}"):
         code_clip(clip, Encoding(codec="libx265", quality=30))
 
 

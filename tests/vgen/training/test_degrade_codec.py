@@ -47,7 +47,7 @@ def test_encodings_stay_in_their_range():
 
 
 @pytest.mark.parametrize("draw", [draw_bit_rate, draw_broadcast, draw_modern])
-@pytest.mark.parametrize("side", [48, 64])
+@pytest.mark.parametrize("side", [48, 96])
 def test_codecs_lose_detail_and_keep_brightness(draw, side):
     clip = textured_clip(side=side)
     for seed in range(6):

@@ -106,10 +106,9 @@ def flipped(path, at):
         lambda path: path.write_text("no shard"),
         lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
         lambda path: path.unlink(),
-        lambda path: flipped(path, path.read_bytes().index(b"CC0")),
         lambda path: pq.write_table(pa.table({"other": [1, 2, 3]}), path),
     ],
-    ids=["empty", "text", "cut off", "gone", "flipped", "other table"],
+    ids=["empty", "text", "cut off", "gone", "other table"],
 )
 def test_a_corrupt_shard_is_told_in_one_sentence_with_the_remedy(shard, ruin):
     ruin(shard)
