@@ -142,7 +142,7 @@ def test_what_restores_is_told_by_the_header(tmp_path, release):
         (lambda h, d: d["settings"].update(is_conditional=False), "does not follow from its"),
         (lambda h, d: d["settings"].update(widths=[4, 8]), "missing, unknown or misshaped"),
         (lambda h, d: d["settings"].update(widths=[4, 512, 512, 512, 512, 512]), "v.safetensors"),
-        (lambda h, d: d["settings"].update(blocks=8, widths=[4] * 6), "lead is 232, outside"),
+        (lambda h, d: d["settings"].update(blocks=8, widths=[4] * 6), "lead is 116, outside"),
         (lambda h, d: d["settings"].update(window=3), "'window' is missing or unknown"),
         (lambda h, d: h.pop("log_scale"), "'log_scale' is missing"),
     ],
