@@ -32,7 +32,7 @@ BEND_IGNORED, BEND_CERTAIN = 0.1, 0.2
 """Logarithm of the power towards the usual mean: below the first nothing is done."""
 BEND_DOUBTED, BEND_ABSURD = 0.5, 0.8
 """The same: from the first on less and less is done, from the second on nothing."""
-MAX_BEND = math.log(1.4)
+MAX_BEND = math.log(1.45)
 """Largest power, and its inverse the smallest."""
 DULL_BLACK, DULL_WHITE = 0.15, 0.8
 """Only a picture whose darkest or brightest luma does not reach these is drawn apart."""

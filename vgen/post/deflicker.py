@@ -54,7 +54,7 @@ def smoothed(series: NDArray[np.float64], *, half_period: float) -> NDArray[np.f
     if len(series) < 3:
         return series
     # The plain smoother's response is 1 / (1 + weight (2 sin(w / 2))^4).
-    weight = (2 * np.sin(np.pi / (2 * half_period) / 2)) ** -4
+    weight = (2 * np.sin(np.pi / (2 * half_period))) ** -4
     weights = np.full(len(series) - 2, weight)
     for _ in range(ROUNDS):
         slow = _whittaker(series, weights)

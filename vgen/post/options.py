@@ -53,7 +53,7 @@ class DenoiseOptions(_Options):
 class DeflickerOptions(_Options):
     """Luminance flicker; changes slower than about two seconds are kept."""
 
-    smoothness: Annotated[int, Field(ge=4, le=1000)] = 20
+    smoothness: Annotated[int, Field(ge=4, le=1000)] = 40
     """Waves of brightness are kept where half of one takes more frames than this."""
     max_change: Annotated[float, Field(gt=0, le=0.5)] = 0.2
     """Largest change of a frame's brightness, as a share."""

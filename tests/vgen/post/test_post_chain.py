@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ FRAMES = torch.from_numpy(np.random.default_rng(0).random((NUM_FRAMES, 3, 24, 36
 def in_spans(chain, borders):
     """Process each span by itself, with as much context as the chain asks for."""
     out = []
-    for start, stop in zip(borders, borders[1:], strict=False):
+    for start, stop in pairwise(borders):
         begin, end = max(start - chain.lead, 0), min(stop + chain.tail, NUM_FRAMES)
         shown = ((n, FRAMES[n : n + 1]) for n in range(begin, end))
         out += [frame for n, frame in chain.stream(shown) if start <= n < stop]

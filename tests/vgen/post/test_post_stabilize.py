@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_a_real_shake_of_pictures_is_stilled_and_nothing_is_seen_of_the_border()
     steady = (Stabilize(plan).apply(tensor, range(24)) * 255).round().byte().numpy()
 
     def shake(pictures):
-        moves = [estimate_motion(a, b).similarity for a, b in zip(pictures, pictures[1:])]  # noqa: B905
+        moves = [estimate_motion(a, b).similarity for a, b in pairwise(pictures)]
         path = np.cumsum([[m.dx, m.dy] for m in moves], axis=0) * 160
         return (np.diff(path, 2, axis=0) ** 2).sum()
 
