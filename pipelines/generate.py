@@ -39,6 +39,7 @@ MAX_SIDE_PX = 4096
 MAX_FRAMES = 10_000
 MAX_CLIPS = 10_000
 _BT709 = ColorTags(matrix=1, primaries=1, transfer=1, is_full_range=False, chroma_location=1)
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 _SIZE = re.compile(r"(\d{1,4})x(\d{1,4})")
 
 
@@ -121,6 +122,7 @@ def run_generation(
             f"release {release!r} is a {found.spec.architecture}, which makes no clips up; "
             f"name one of architecture {UNCONDITIONAL_VAE}"
         )
+    placed = _device(device)
     target = storage.normalize_uri(output)
     storage.check_reachable(target, writable=True)
     videos, rows = [], []
@@ -129,7 +131,7 @@ def run_generation(
         assert path is not None
         header, network = load_network(path)
         assert isinstance(network, VideoVae)
-        network = network.to(_device(device))
+        network = network.to(placed)
         for index in range(order.clips):
             row: list[NDArray[np.uint8]] = []
             made = folder / f"{header.name}-{order.seed}-{index:04d}.mp4"
@@ -235,8 +237,13 @@ def _png(page_hwc: NDArray[np.uint8]) -> bytes:
 
 
 def _device(asked: str) -> torch.device:
-    has_cuda = torch.cuda.is_available()
-    device = torch.device(("cuda" if has_cuda else "cpu") if asked == "auto" else asked)
-    if device.type == "cuda" and not has_cuda:
-        raise ConfigError(f"device {asked!r} was asked for, but torch finds no CUDA device")
+    """Return the device of that name; auto is cuda where there is one."""
+    found = torch.cuda.device_count()
+    if asked != "auto" and not _DEVICE.fullmatch(asked):
+        raise ConfigError(f"a device is cpu, cuda, cuda:N or auto, got {asked!r}")
+    device = torch.device(("cuda" if found else "cpu") if asked == "auto" else asked)
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise ConfigError(
+            f"device {asked!r} was asked for, but torch finds no CUDA device so named"
+        )
     return device
