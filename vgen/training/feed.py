@@ -8,6 +8,8 @@ together see what one alone sees, while each makes only the examples of its own 
 Axes: n sample, t time, c channel, h height, w width.
 """
 
+import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -219,8 +221,16 @@ _maker: tuple[Material, PoolSettings, int] | None = None
 def _set_maker(material: Material, settings: PoolSettings, seed: int) -> None:
     """Keep what the tasks of a process share; runs once in each."""
     global _maker
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     cv2.setNumThreads(1)
     _maker = (material, settings, seed)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process where the trainer was killed; the executor's own would wait for ever."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _make_examples(indices: list[int]) -> list[Example]:
