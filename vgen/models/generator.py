@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol, Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -273,9 +272,3 @@ def receptive_radius(settings: UNetSettings) -> int:
 def trainable(module: nn.Module) -> int:
     """Count the parameters that an optimiser would move."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def build_unet(settings: Mapping[str, object], *, device: torch.device) -> TemporalUNet:
-    """Build the inference form from a header's settings, with unset weights."""
-    with device:
-        return TemporalUNet(UNetSettings.from_mapping(settings), is_folded=True)

@@ -99,10 +99,17 @@ def load_network(path: Path) -> tuple[ReleaseHeader, "torch.nn.Module"]:
     import safetensors.torch
     import torch
 
+    from vgen.models.build import build_network
+
     layout = _read_layout(path)
     header = layout.header
     # On the meta device nothing is allocated before the shapes are known to agree.
-    network, spec = _built(header, path.name, device=torch.device("meta"))
+    try:
+        network, spec = build_network(
+            header.spec.architecture, header.settings, device=torch.device("meta")
+        )
+    except ReleaseError as error:
+        raise ReleaseError(f"{path.name}: {error}") from error
     if spec != header.spec:
         raise ReleaseError(
             f"{path.name}: its spec {header.spec.to_json()} does not follow from its settings"
@@ -132,25 +139,6 @@ def check_restores(header: ReleaseHeader) -> None:
         raise ReleaseError(
             f"release {header.name!r} makes clips up and cannot restore any; use vgen generate"
         )
-
-
-def _built(
-    header: ReleaseHeader, file_name: str, *, device: "torch.device"
-) -> tuple["torch.nn.Module", ModelSpec]:
-    """Return the network of a header, and the spec that its settings call for."""
-    from vgen.models.generator import build_unet, unet_spec
-    from vgen.models.vae import VaeSettings, VideoVae, vae_spec
-
-    match header.spec.architecture:
-        case "temporal_unet":
-            unet = build_unet(header.settings, device=device)
-            return unet, unet_spec(unet.settings)
-        case "conditional_vae" | "unconditional_vae":
-            settings = VaeSettings.from_mapping(header.settings)
-            with device:
-                return VideoVae(settings), vae_spec(settings)
-        case architecture:
-            raise ReleaseError(f"{file_name}: architecture {architecture!r} has no network to load")
 
 
 def save_release(
