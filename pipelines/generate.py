@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.release_files import release_path, resolve_release
+from pipelines.release_files import ReleaseRef, release_path, resolve_release
 from pipelines.scratch import scratch
 from vgen import storage
 from vgen.config import EncodeSettings
@@ -116,12 +116,7 @@ def run_generation(
         ConfigError: the device or ``output`` cannot be used.
         StorageError: a file cannot be written.
     """
-    found = resolve_release(release, registry=registry_uri)
-    if found.spec.architecture != UNCONDITIONAL_VAE:
-        raise ReleaseError(
-            f"release {release!r} is a {found.spec.architecture}, which makes no clips up; "
-            f"name one of architecture {UNCONDITIONAL_VAE}"
-        )
+    found = _inventive(release, registry_uri)
     placed = _device(device)
     target = storage.normalize_uri(output)
     storage.check_reachable(target, writable=True)
@@ -149,6 +144,16 @@ def run_generation(
         videos=tuple(videos),
         page=page,
     )
+
+
+def _inventive(release: str, registry_uri: str | None) -> ReleaseRef:
+    found = resolve_release(release, registry=registry_uri)
+    if found.spec.architecture != UNCONDITIONAL_VAE:
+        raise ReleaseError(
+            f"release {release!r} is a {found.spec.architecture}, which makes no clips up; "
+            f"name one of architecture {UNCONDITIONAL_VAE}"
+        )
+    return found
 
 
 def _write_video(

@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 
 import torch
@@ -40,7 +40,6 @@ from vgen.training.subjects import Subject, generator_for, load_subjects
 log = logging.getLogger(__name__)
 
 Restore = Callable[[Tensor], Tensor]
-Rivals = dict[str, list[Measures]]
 
 
 class _Gathered:
@@ -49,7 +48,7 @@ class _Gathered:
     def __init__(self) -> None:
         self.before: list[Measures] = []
         self.after: list[Measures] = []
-        self.rivals: Rivals = {}
+        self.rivals: dict[str, list[Measures]] = {}
         self.clean: list[float] = []
 
 
@@ -96,17 +95,10 @@ def evaluate_release(
     uri = storage.normalize_uri(clips_uri)
     left_out: list[LeftOut] = []
     names: list[str] = []
-
-    def subjects() -> Iterable[Subject]:
-        for subject in load_subjects(uri, settings, left_out):
-            names.append(subject.name)
-            say(f"scoring {subject.kind} {subject.name}")
-            yield subject
-
     timed = _Timed(enhancer.restore)
     scores = evaluate(
         timed,
-        subjects(),
+        _announced(load_subjects(uri, settings, left_out), names, say),
         classes=classes,
         scale=header.spec.scale,
         seed=settings.seed,
@@ -125,6 +117,16 @@ def evaluate_release(
         scores=tuple(scores),
         speed=_speed(timed, enhancer.device),
     )
+
+
+def _announced(
+    subjects: Iterable[Subject], names: list[str], say: Callable[[str], None]
+) -> Iterator[Subject]:
+    """Pass subjects on, each named to ``say`` and added to ``names``."""
+    for subject in subjects:
+        names.append(subject.name)
+        say(f"scoring {subject.kind} {subject.name}")
+        yield subject
 
 
 def evaluate(
