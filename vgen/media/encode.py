@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from vgen.errors import EncodeError
 from vgen.media.codecs import PACKED
 from vgen.media.facts import EncodePlan
+from vgen.media.priority import ordinary_priority
 from vgen.media.simd import steady_options
 from vgen.media.source import translated
 
@@ -123,6 +124,8 @@ def open_encoder(container: OutputContainer, plan: EncodePlan) -> VideoStream:
     context.color_trc = plan.color.transfer
     context.colorspace = plan.color.matrix
     context.color_range = _color_range(plan)
+    with ordinary_priority():
+        context.open(strict=False)
     return stream
 
 

@@ -1,5 +1,6 @@
 """Encodings follow from source and settings; a chunk holds its frames, timed and described."""
 
+import os
 import re
 import subprocess
 from fractions import Fraction
@@ -355,6 +356,21 @@ def test_keyframes_come_at_least_every_120_frames_and_the_first_owns_the_first_t
     assert keys[0] == 0
     assert max(np.diff([*keys, 130])) <= 120
     assert made.packet_pts[0] == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
+def test_no_thread_becomes_real_time(tmp_path):
+    def policies(frames):
+        for frame in frames:
+            yield frame
+            seen.update(
+                os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()
+            )
+
+    seen: set[int] = set()
+    plan = planned("av1")
+    encode_chunk(policies(moving_frames(plan, UNEVEN, 7)), plan, tmp_path / "av1", uri="source")
+    assert not seen & {os.SCHED_FIFO, os.SCHED_RR}
 
 
 def test_the_sources_picture_types_are_not_repeated(tmp_path):
