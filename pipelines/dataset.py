@@ -18,8 +18,8 @@ from functools import partial
 from pipelines.cluster import Cluster, connected
 from pipelines.dataset_source import DatasetContext, Row, SourceJob, gather_row
 from pipelines.listing import VIDEO_SUFFIXES, ListingFault, list_sources
+from pipelines.places import check_apart
 from pipelines.progress import QUIET_INTERVAL_S
-from pipelines.run import check_apart
 from vgen import storage
 from vgen.errors import ConfigError, StorageError
 from vgen.manifest import new_run_id, utc_now

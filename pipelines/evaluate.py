@@ -73,7 +73,7 @@ def run_promotion(
         path = release_path(offered, folder)
         assert path is not None
         header = read_header(path)
-        check_restores(header)
+        check_restores(header.name, header.spec)
         name = registry.checked_name(name or header.name)
         replacing = registry.current(registry_uri, name)
         in_force = _in_force(name, replacing, registry_uri)

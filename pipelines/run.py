@@ -14,6 +14,7 @@ from pipelines.context import STAGED_ROW_BYTES, RunContext, Topology, choose_top
 from pipelines.jobs import PlannedVideo
 from pipelines.listing import ListingFault, list_sources
 from pipelines.naming import scan_manifests
+from pipelines.places import check_apart, check_destination
 from pipelines.progress import Progress
 from pipelines.release_files import ReleaseRef, resolve_release
 from pipelines.result import RunResult
@@ -23,6 +24,7 @@ from vgen.config import Recipe
 from vgen.errors import ConfigError
 from vgen.manifest import Manifest, new_run_id, run_uri, utc_now
 from vgen.media.encoders import check_encoder
+from vgen.models.release import check_restores
 from vgen.records import RunReport, Speed, Totals, VideoOutcome, VideoRef
 
 _STAGES = ("decode", "enhance", "post", "encode", "assemble")
@@ -40,6 +42,8 @@ class Request:
     is_overwrite: bool = False
     topology: Topology | None = None
     """None lets the plan choose."""
+    registry: str | None = None
+    """Where names of releases are looked up first; None for what ``VGEN_REGISTRY`` names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +78,12 @@ def prepare(request: Request, *, is_dry: bool = False) -> Prepared:
         ConfigError, ReleaseError, StorageError: refused, with the remedy.
     """
     check_encoder(request.recipe.encode)
-    release = resolve_release(request.recipe.release)
+    release = resolve_release(request.recipe.release, registry=request.registry)
+    check_restores(release.name, release.spec)
     source = request.source
     destination = storage.normalize_uri(request.destination)
     check_apart(source, destination)
-    storage.check_reachable(destination, writable=not is_dry)
+    check_destination(destination, is_dry=is_dry)
     listing = list_sources(source)
     for one in listing:
         if storage.contains(destination, one.uri):
@@ -261,22 +266,6 @@ def totals_of(outcomes: list[VideoOutcome]) -> Totals:
         frames=sum(one.frames for one in done),
         source_seconds=sum(one.duration_s for one in done),
     )
-
-
-def check_apart(source: str, destination: str) -> None:
-    """Refuse a destination that holds the source or lies in it; a glob is not judged.
-
-    Raises:
-        ConfigError: they lie within each other.
-    """
-    if any(mark in source for mark in "*?["):
-        return  # a glob is judged by the files it finds
-    place = storage.normalize_uri(source)
-    if storage.contains(place, destination) or storage.contains(destination, place):
-        raise ConfigError(
-            f"SOURCE {place!r} and DESTINATION {destination!r} lie within each other; "
-            "choose a destination outside"
-        )
 
 
 def _seed(prepared: Prepared) -> str:

@@ -24,6 +24,7 @@ def enhance(
     address: str | None = None,
     span_frames: int | None = None,
     overwrite: bool = False,
+    registry: str | None = None,
     json: bool = False,
     settings: RecipeFlags = None,
 ) -> int:
@@ -45,6 +46,8 @@ def enhance(
         Advanced: upper bound of frames a span.
     overwrite:
         Replace files in DESTINATION that vgen did not publish.
+    registry:
+        Folder or s3:// prefix of promoted releases; default: VGEN_REGISTRY.
     json:
         Print the report as JSON on stdout.
     """
@@ -58,6 +61,7 @@ def enhance(
         span_frames=_positive("--span-frames", span_frames),
         is_overwrite=overwrite,
         topology=_topology(),
+        registry=registry,
     )
     prepared = prepare(request)
     finished = guarded(lambda: execute(prepared, say=say))
@@ -76,6 +80,7 @@ def plan(
     recipe: Path | None = None,
     address: str | None = None,
     span_frames: int | None = None,
+    registry: str | None = None,
     json: bool = False,
     settings: RecipeFlags = None,
 ) -> int:
@@ -93,6 +98,8 @@ def plan(
         As for enhance.
     span_frames:
         Advanced: upper bound of frames a span.
+    registry:
+        As for enhance.
     json:
         Print the plan as JSON on stdout.
     """
@@ -105,6 +112,7 @@ def plan(
         recipe=_recipe(recipe, settings),
         address=address,
         span_frames=_positive("--span-frames", span_frames),
+        registry=registry,
     )
     outlook = dry_run(request, guarded=guarded)
     if json:

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from pipelines.cli import main
+from pipelines.run import Request, prepare
 from tests.media_factory import Media
+from vgen.config import Recipe
 
 
 @pytest.fixture
@@ -90,3 +92,10 @@ def test_probe_of_a_text_file_is_one_sentence(tmp_path, capsys):
     path = tmp_path / "text.mp4"
     path.write_text("this is no video\n" * 20)
     assert str(path) in refused(capsys, "probe", path)
+
+
+def test_a_dry_run_needs_no_destination_and_makes_none(archive, tmp_path):
+    destination = tmp_path / "not" / "there"
+    request = Request(source=str(archive), destination=str(destination), recipe=Recipe())
+    assert [one.relative_path for one in prepare(request, is_dry=True).listing] == ["clip.mp4"]
+    assert not destination.parent.exists()

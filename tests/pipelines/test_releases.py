@@ -6,8 +6,10 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.release_files import release_path, resolve_release
+from pipelines.run import Request, prepare
 from tests.pipelines.shelves import make_dream, make_good, make_stills, make_toy
 from vgen import storage
+from vgen.config import Recipe
 from vgen.errors import ReleaseError
 from vgen.models import registry
 from vgen.models.release import bundled_releases, read_header, release_digest
@@ -205,3 +207,22 @@ def test_two_releases_are_mixed_into_a_file(tmp_path, capsys):
 )
 def test_a_wrong_order_about_releases_is_refused(arguments, says, capsys):
     assert says in refused(capsys, "releases", *arguments)
+
+
+def test_enhance_takes_names_from_the_registry_it_is_given(shelf, clips, tmp_path):
+    toy = make_toy(tmp_path / "toy.safetensors")
+    register(shelf, toy, "mine")
+    request = Request(
+        source=str(clips),
+        destination=str(tmp_path / "out"),
+        recipe=Recipe(release="mine"),
+        registry=shelf,
+    )
+    assert prepare(request, is_dry=True).release.digest == release_digest(toy)
+
+
+def test_enhance_refuses_a_release_that_only_makes_clips_up(clips, tmp_path, capsys):
+    dream = make_dream(tmp_path / "dream.safetensors")
+    said = refused(capsys, "enhance", clips, tmp_path / "out", "--release", dream)
+    assert "makes clips up and cannot restore any; use vgen generate" in said
+    assert not (tmp_path / "out").exists()

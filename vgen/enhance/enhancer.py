@@ -97,7 +97,7 @@ class Enhancer:
                 f"or one of {', '.join(bundled)}"
             )
         header, network = load_network(path)
-        check_restores(header)
+        check_restores(header.name, header.spec)
         return cls(header=header, digest=release_digest(path), network=network, device=where)
 
     @property

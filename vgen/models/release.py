@@ -133,11 +133,11 @@ def load_network(path: Path) -> tuple[ReleaseHeader, "torch.nn.Module"]:
     return header, network.eval().requires_grad_(False)
 
 
-def check_restores(header: ReleaseHeader) -> None:
-    """Raise ``ReleaseError`` if the release does not make given frames better."""
-    if not header.spec.restores:
+def check_restores(name: str, spec: ModelSpec) -> None:
+    """Raise ``ReleaseError`` if the release ``name`` does not make given frames better."""
+    if not spec.restores:
         raise ReleaseError(
-            f"release {header.name!r} makes clips up and cannot restore any; use vgen generate"
+            f"release {name!r} makes clips up and cannot restore any; use vgen generate"
         )
 
 

@@ -90,7 +90,7 @@ def evaluate_release(
         StorageError: the clips cannot be read.
     """
     header = enhancer.header
-    check_restores(header)
+    check_restores(header.name, header.spec)
     classes = classes_for(header.spec.scale, settings.damages)
     uri = storage.normalize_uri(clips_uri)
     left_out: list[LeftOut] = []

@@ -1,0 +1,35 @@
+"""Where a command may read and write, judged before it starts anything."""
+
+from pathlib import Path
+
+from vgen import storage
+from vgen.errors import ConfigError
+
+
+def check_apart(source: str, destination: str) -> None:
+    """Refuse a destination that holds the source or lies in it; a glob is not judged.
+
+    Raises:
+        ConfigError: they lie within each other.
+    """
+    if any(mark in source for mark in "*?["):
+        return  # a glob is judged by the files it finds
+    place = storage.normalize_uri(source)
+    if storage.contains(place, destination) or storage.contains(destination, place):
+        raise ConfigError(
+            f"SOURCE {place!r} and DESTINATION {destination!r} lie within each other; "
+            "choose a destination outside"
+        )
+
+
+def check_destination(destination: str, *, is_dry: bool) -> None:
+    """Refuse a destination that cannot be written, or for a dry run not even looked at.
+
+    A dry run makes nothing, and a local folder that is not there yet is fine for it.
+
+    Raises:
+        ConfigError: with the reason and the remedy.
+    """
+    if is_dry and storage.is_local(destination) and not Path(destination).exists():
+        return
+    storage.check_reachable(destination, writable=not is_dry)
