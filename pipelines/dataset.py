@@ -174,7 +174,7 @@ def gathered_rows(
         .map(
             partial(work, context=context),
             num_cpus=1,
-            compute=TaskPoolStrategy(size=cluster.num_cpus),
+            compute=TaskPoolStrategy(size=min(cluster.num_cpus, len(blocks))),
         )
         .iter_rows()
     )

@@ -1,9 +1,7 @@
 """The contract of ``vgen dataset``: shards, summary, reruns, refusals."""
 
 import json
-import os
 import shutil
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from pipelines.dataset_source import DatasetContext, gather_row
 from tests.media_factory import Media
 from tests.pipelines.archive import files_of
 from tests.pipelines.processes import RAY_MARKS, Ran
+from tests.pipelines.workers import gather_fatally
 from vgen import storage
 from vgen.records import Fault
 from vgen.training.clips import load_material
@@ -170,22 +169,13 @@ def test_one_worker_makes_the_bytes_of_four(made, archive, embedded_ray, tmp_pat
     assert contents(tmp_path / "one" / "shards") == contents(destination / "shards")
 
 
-def dies(row, context):
-    """Die on the video, as a decoder that a file crashes does; the rest is work as usual."""
-    if "deep/a.mp4" in row["job"]:
-        from pipelines import dataset_source
-
-        dataset_source.gather_shard = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    return gather_row(row, context)
-
-
 def test_a_source_that_kills_its_worker_is_quarantined(archive, embedded_ray, tmp_path):
     request = Request(
         source=str(archive / "deep"), destination=str(tmp_path / "out"), settings=SETTINGS
     )
     prepared = prepare(request)
     context = DatasetContext(destination=prepared.destination, settings=SETTINGS, run_id="r")
-    [row] = gathered_rows(prepared.jobs, context, embedded_ray, dies)
+    [row] = gathered_rows(prepared.jobs, context, embedded_ray, gather_fatally)
     fault = Fault.model_validate_json(row["fault"])
     assert "quarantined: its worker process died 3 times" in fault.message
     assert list(tmp_path.rglob("*attempt*")) == []

@@ -6,7 +6,9 @@ import signal
 import time
 from pathlib import Path
 
+from pipelines import dataset_source
 from pipelines.chunks import EnhanceSpan, Row, job_of, produce_row
+from pipelines.dataset_source import DatasetContext
 from pipelines.staged import EnhanceFrames
 
 
@@ -77,3 +79,10 @@ def meet(home: Path) -> None:
     while len(list(home.glob("worker-*"))) < count:
         assert time.monotonic() < deadline, "the others never came"
         time.sleep(0.05)
+
+
+def gather_fatally(row: Row, context: DatasetContext) -> Row:
+    """Die on one video, as of a decoder that its file crashes; the rest is work as usual."""
+    if "deep/a.mp4" in str(row["job"]):
+        dataset_source.gather_shard = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    return dataset_source.gather_row(row, context)
