@@ -46,9 +46,9 @@ def draw_encoding(rng: Generator, *, best_crf: int, worst_crf: int) -> Encoding:
 
 
 def draw_coded(clip_thwc: Clip, rng: Generator) -> Clip:
-    """x264 crf 18 to 48, MPEG-2 and MPEG-4 to match."""
-    # One in six is far gone: archives of the web's first years look like that.
-    low, high = ((18, 25), (26, 40), (41, 48))[rng.choice(3, p=[1 / 6, 2 / 3, 1 / 6])]
+    """x264 crf 18 to 51, MPEG-2 and MPEG-4 to match."""
+    # Three in ten are far gone: archives of the web's first years look like that.
+    low, high = ((18, 25), (26, 40), (41, 51))[rng.choice(3, p=[0.1, 0.6, 0.3])]
     return code_clip(clip_thwc, draw_encoding(rng, best_crf=low, worst_crf=high))
 
 
