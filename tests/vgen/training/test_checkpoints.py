@@ -157,7 +157,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, limits[1]))
     try:
-        with pytest.raises(StorageError, match="cannot write .*step-00000002"):
+        with pytest.raises(StorageError, match=r"cannot write .*step-00000002"):
             save_checkpoint(str(tmp_path), state, chosen, score=2.0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
