@@ -119,6 +119,9 @@ def started(*arguments: object, **environment: str) -> Iterator[Started]:
             for one in psutil.process_iter():
                 if running._is_own(one):
                     one.kill()
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()
 
 
 def wait_until(condition: Callable[[], bool], running: Started, pause_s: float = 0.02) -> None:

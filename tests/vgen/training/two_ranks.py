@@ -56,6 +56,7 @@ def gradients(kind, group, *, poisoned_rank=None):
 def whole_run(folder, group):
     chosen = settings(batch=BATCH, steps=20, adversarial=adversarial())
     train(material(), chosen, Place(run_uri=str(folder), group=group, log_every_s=0.01))
+    return chosen
 
 
 def heard(group):
