@@ -14,8 +14,8 @@ import torch
 from benchmarks.post_clips import Clip, filtered, read_clip, training_clips
 from vgen.post.color import plan_color
 from vgen.post.grading import Color
-from vgen.post.options import ColorOptions
 from vgen.post.stats import LUMA, Observer
+from vgen.post_options import ColorOptions
 
 GAINS = list(itertools.product((0.8, 1.0, 1.25), repeat=2))[::2]
 POWERS = (0.7, 0.85, 1.2, 1.4)

@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.post_clips import Clip, filtered, read_clip
 from vgen.post.deflicker import Deflicker, plan_deflicker
-from vgen.post.options import DeflickerOptions
 from vgen.post.stats import LUMA, Observer
+from vgen.post_options import DeflickerOptions
 
 CLIPS = ("street_dog_720p_audio", "bikes_640x272", "opencv_cup", "shaky_handheld_360p_msmpeg4")
 FRAMES, HEIGHT = 120, 120

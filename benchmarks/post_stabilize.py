@@ -16,10 +16,10 @@ import torch
 
 from benchmarks.post_clips import Clip, filtered, read_clip, read_folder, sequence
 from vgen.post.motion import Motion, estimate_motion
-from vgen.post.options import StabilizeOptions
 from vgen.post.path import accumulate, inverse
 from vgen.post.stabilize import Stabilize, StabilizePlan, plan_stabilize
 from vgen.post.stats import Observer
+from vgen.post_options import StabilizeOptions
 
 FRAMES = 300
 SMALL_HEIGHT = 270

@@ -14,8 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vgen.errors import ConfigError
-
-PostStep = Literal["denoise", "deflicker", "color", "stabilize", "sharpen", "grain"]
+from vgen.post_options import PostSettings
 
 
 class _Settings(BaseModel):
@@ -45,20 +44,6 @@ class EncodeSettings(_Settings):
     """source, or a named planar format such as yuv420p10le."""
     container: Literal["source", "mp4", "mkv", "mov"] = "source"
     """source: mp4, mov and mkv stay, all others become mkv."""
-
-
-class PostSettings(_Settings):
-    """Steps after the network, applied in the order given."""
-
-    steps: tuple[PostStep, ...] = ()
-    """Any of denoise, deflicker, color, stabilize, sharpen, grain."""
-
-    @field_validator("steps")
-    @classmethod
-    def _available(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
-        if steps:
-            raise ValueError(f"this version has no post-processing steps yet, got {list(steps)}")
-        return steps
 
 
 class Limits(_Settings):
@@ -114,9 +99,11 @@ class Recipe(_Settings):
         """Return the hex digest of the settings that change what is published.
 
         Limits and report settings decide whether and how a run is told, not what its output
-        holds, so changing them does not make finished work stale.
+        holds, so changing them does not make finished work stale; nor does an option of a step
+        that is not asked for.
         """
-        settings = self.model_dump(mode="json", exclude={"limits", "report", "release"})
+        settings = self.model_dump(mode="json", exclude={"limits", "report", "release", "post"})
+        settings["post"] = self.post.in_use()
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

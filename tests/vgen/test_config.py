@@ -60,8 +60,11 @@ def test_an_override_wins_over_the_file_field_by_field(tmp_path):
         ("[encode]\ncrf = 1.5", "encode.crf: .*integer"),
         ("[encode]\npreset = 'placebo'", "encode.preset: "),
         ("[encode]\ncontainer = 'avi'", "encode.container: "),
-        ("[post]\nsteps = ['denoise']", r"no post-processing steps yet, got \['denoise'\]"),
-        ("[post]\nsteps = ['polish']", "post.steps.0: "),
+        ("[post]\nsteps = ['polish']", "post.steps.0: .*'denoise', 'deflicker', 'color'"),
+        ("[post]\nsteps = ['color', 'color']", "post.steps: .*'color' is given twice"),
+        ("[post.color]\ngamma = 9", "post.color.gamma: .*less than or equal to 4"),
+        ("[post.color]\nhue = 1", "post.color.hue: Extra inputs are not permitted"),
+        ("[post.polish]\namount = 1", "post.polish: Extra inputs are not permitted"),
         ("[limits]\nmax_pixels = 0", "limits.max_pixels: .*greater than 0"),
         ("[limits]\nmax_failed_share = 2", "limits.max_failed_share: "),
         ("release = 'a'\nrelease = 'b'", "is not valid TOML"),
@@ -115,6 +118,7 @@ def test_a_recipe_survives_json():
         {"encode": {"preset": "slow"}},
         {"encode": {"pixel_format": "yuv420p"}},
         {"encode": {"container": "mkv"}},
+        {"post": {"steps": ("grain",)}},
     ],
 )
 def test_the_digest_changes_with_what_changes_the_output(change):
@@ -128,10 +132,24 @@ def test_the_digest_changes_with_what_changes_the_output(change):
         {"report": {"stills": False}},
         # The release has a digest of its own in every key.
         {"release": "identity"},
+        # An option of a step that is not asked for.
+        {"post": {"color": {"gamma": 2.0}}},
     ],
 )
 def test_the_digest_does_not_change_with_what_does_not_change_the_output(change):
     assert load_recipe(None, change).digest() == Recipe().digest()
+
+
+def test_the_digest_depends_on_the_steps_their_order_and_their_options():
+    posts = [
+        {"steps": ("color", "grain")},
+        {"steps": ("grain", "color")},
+        {"steps": ("color",)},
+        {"steps": ("color",), "color": {"gamma": 1.2}},
+        {"steps": ("color",), "color": {"lut": "a.cube"}},
+    ]
+    digests = {load_recipe(None, {"post": post}).digest() for post in posts}
+    assert len(digests) == len(posts)
 
 
 @given(strength=st.floats(0, 1.5), crf=st.integers(0, 63))

@@ -1,6 +1,6 @@
 """Steps in the order a person gave, and what they need from whoever runs them.
 
-    observe   ``needs`` says what to measure; ``Observer`` measures, anywhere, in any stretches
+    observe   ``PostSettings.needs`` says what to measure; ``Observer`` does, in any stretches
     reduce    ``plan_chain``: all rows of a video and its cuts -> one small ``ChainPlan``
     apply     ``Chain``: frames with their numbers, in any spans that have ``lead`` and ``tail``
 
@@ -12,27 +12,22 @@ Axes: t time, c channel, h height, w width.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol, get_args
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from vgen.errors import ConfigError
 from vgen.post.color import ColorPlan, plan_color
 from vgen.post.deflicker import Deflicker, DeflickerPlan, plan_deflicker
 from vgen.post.denoise import Denoise, DenoisePlan, plan_denoise
 from vgen.post.grading import Color
 from vgen.post.grain import Grain
 from vgen.post.lut import Lut
-from vgen.post.options import StepName, StepOptions
 from vgen.post.sharpen import Sharpen
 from vgen.post.stabilize import Stabilize, StabilizePlan, plan_stabilize
 from vgen.post.stats import FrameStats
+from vgen.post_options import PostSettings, StepName
 from vgen.records import Record
-
-STEPS: tuple[str, ...] = get_args(StepName)
-"""Names of all steps."""
 
 
 class Step(Protocol):
@@ -50,18 +45,6 @@ class Step(Protocol):
         """Return as many frames, RGB in [0, 1]; right where the halo is there or the shot ends."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
-    """What has to be measured of the source."""
-
-    frames: bool
-    """Whether every frame has to be seen at all."""
-    motion: bool
-    """Whether the camera's motion is needed."""
-    noise: bool
-    """Whether noise is needed, from luma in the full size."""
-
-
 class ChainPlan(Record):
     """The global numbers of a video; one small JSON object."""
 
@@ -71,33 +54,8 @@ class ChainPlan(Record):
     stabilize: StabilizePlan = StabilizePlan(aspect=1.0)
 
 
-def check_steps(steps: Sequence[str]) -> None:
-    """Refuse what is no step.
-
-    Raises:
-        ConfigError: an unknown name, or one given twice; the message lists the valid ones.
-    """
-    for at, name in enumerate(steps):
-        if name not in STEPS:
-            raise ConfigError(f"unknown step {name!r}, expected any of {', '.join(STEPS)}")
-        if name in steps[:at]:
-            raise ConfigError(f"step {name!r} is given twice")
-
-
-def needs(steps: Sequence[str], options: StepOptions) -> Needs:
-    """Return what the steps want measured."""
-    noise = "denoise" in steps and options.denoise.sigma is None
-    automatic = max(options.color.white_balance, options.color.exposure) > 0
-    color = "color" in steps and (automatic or options.color.reference is not None)
-    motion = "stabilize" in steps
-    # Even where its noise is given, denoise has to know the shots.
-    frames = color or motion or "denoise" in steps or "deflicker" in steps
-    return Needs(frames=frames, motion=motion, noise=noise)
-
-
 def plan_chain(
-    steps: Sequence[str],
-    options: StepOptions,
+    settings: PostSettings,
     stats: Sequence[FrameStats],
     cuts: Sequence[int],
     *,
@@ -107,43 +65,31 @@ def plan_chain(
     """Reduce a video's measures to the numbers its steps need.
 
     Args:
-        steps: Names, in the order given.
-        options: Of all steps.
-        stats: What ``merge_stats`` returns; may be empty where ``needs`` wants no frames.
+        settings: Which steps, and how.
+        stats: What ``merge_stats`` returns; may be empty where no frames are needed.
         cuts: Numbers of the frames that start a shot.
         aspect: Width by height of the shown picture.
         reference: What ``measure_picture`` says of the still that ``color`` matches.
-
-    Raises:
-        ConfigError: an unknown step.
     """
-    check_steps(steps)
     plan = ChainPlan()
     parts: dict[str, Record] = {}
-    if "color" in steps:
-        parts["color"] = plan_color(stats, cuts, options.color, reference=reference)
-    if "denoise" in steps:
-        parts["denoise"] = plan_denoise(stats, cuts, options.denoise)
-    if "deflicker" in steps:
-        parts["deflicker"] = plan_deflicker(stats, cuts, options.deflicker)
-    if "stabilize" in steps:
-        parts["stabilize"] = plan_stabilize(stats, cuts, options.stabilize, aspect=aspect)
+    if "color" in settings.steps:
+        parts["color"] = plan_color(stats, cuts, settings.color, reference=reference)
+    if "denoise" in settings.steps:
+        parts["denoise"] = plan_denoise(stats, cuts, settings.denoise)
+    if "deflicker" in settings.steps:
+        parts["deflicker"] = plan_deflicker(stats, cuts, settings.deflicker)
+    if "stabilize" in settings.steps:
+        parts["stabilize"] = plan_stabilize(stats, cuts, settings.stabilize, aspect=aspect)
     return plan.model_copy(update=parts)
 
 
 class Chain:
     """All steps of a recipe over one video; the state of a stream lives in its iterator."""
 
-    def __init__(
-        self, steps: Sequence[str], options: StepOptions, plan: ChainPlan, *, lut: Lut | None = None
-    ) -> None:
-        """Make the steps.
-
-        Raises:
-            ConfigError: an unknown step.
-        """
-        check_steps(steps)
-        self._steps = [_step(name, options, plan, lut) for name in steps]
+    def __init__(self, settings: PostSettings, plan: ChainPlan, *, lut: Lut | None = None) -> None:
+        """Make the steps; ``lut`` is the table that the settings of ``color`` name."""
+        self._steps = [_step(name, settings, plan, lut) for name in settings.steps]
         self.lead = sum(step.lead for step in self._steps)
         """Context frames needed before a span."""
         self.tail = sum(step.tail for step in self._steps)
@@ -195,10 +141,10 @@ def _centre(step: Denoise, held: deque[tuple[int, Tensor]], at: int) -> tuple[in
     return numbers[at - begin], step.apply_one(torch.cat(frames), numbers, at - begin)[None]
 
 
-def _step(name: str, options: StepOptions, plan: ChainPlan, lut: Lut | None) -> Step:
+def _step(name: StepName, settings: PostSettings, plan: ChainPlan, lut: Lut | None) -> Step:
     match name:
         case "color":
-            return Color(plan.color, options.color, lut=lut)
+            return Color(plan.color, settings.color, lut=lut)
         case "denoise":
             return Denoise(plan.denoise)
         case "deflicker":
@@ -206,6 +152,6 @@ def _step(name: str, options: StepOptions, plan: ChainPlan, lut: Lut | None) -> 
         case "stabilize":
             return Stabilize(plan.stabilize)
         case "sharpen":
-            return Sharpen(options.sharpen)
+            return Sharpen(settings.sharpen)
         case _:
-            return Grain(options.grain)
+            return Grain(settings.grain)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgen.post.deflicker import smoothed
-from vgen.post.options import ColorOptions
 from vgen.post.shots import split_shots
 from vgen.post.stats import LUMA, FrameStats
+from vgen.post_options import ColorOptions
 from vgen.records import Record
 
 CAST_IGNORED, CAST_CERTAIN = 0.055, 0.08

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import linalg
 from torch import Tensor
 
-from vgen.post.options import DeflickerOptions
 from vgen.post.shots import split_shots
 from vgen.post.stats import FrameStats
+from vgen.post_options import DeflickerOptions
 from vgen.records import Record
 
 ROUNDS = 6

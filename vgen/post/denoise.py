@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vgen.post.options import DenoiseOptions
 from vgen.post.shots import shot_of, split_shots
 from vgen.post.stats import FrameStats
+from vgen.post_options import DENOISE_REACH, DenoiseOptions
 from vgen.records import Record
 
 BLOCK = 8
@@ -27,8 +27,6 @@ STRIDE = 3
 """Distance of blocks: smaller is better and costs more, by the square."""
 THRESHOLD = 2.7
 """Coefficients smaller than so many standard deviations are dropped."""
-REACH = 2
-"""Frames looked at on either side."""
 _BAND = 32  # rows of blocks
 LEAST_SIGMA = 0.5
 """Noise in 8-bit levels below which a frame is left as it is: rounding alone makes 0.3."""
@@ -68,7 +66,7 @@ def plan_denoise(
 class Denoise:
     """Filters every frame with up to two neighbours on either side, within its shot."""
 
-    lead = tail = REACH
+    lead = tail = DENOISE_REACH
 
     def __init__(self, plan: DenoisePlan) -> None:
         """``plan`` holds the noise of the whole video, or of the shots that will be seen."""
@@ -89,7 +87,7 @@ class Denoise:
             return frames_tchw[at]
         nearby = [
             i
-            for i in range(max(at - REACH, 0), min(at + REACH + 1, len(numbers)))
+            for i in range(max(at - DENOISE_REACH, 0), min(at + DENOISE_REACH + 1, len(numbers)))
             if shot_of(self._plan.starts, numbers[i]) == shot
         ]
         return _filtered(frames_tchw[nearby], nearby.index(at), sigma / 255)

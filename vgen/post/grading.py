@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vgen.post.color import ColorPlan, ShotColor
 from vgen.post.lut import Lut
-from vgen.post.options import ColorOptions
 from vgen.post.shots import shot_of
 from vgen.post.stats import LUMA
+from vgen.post_options import ColorOptions
 
 STRONGEST_TINT = 0.2
 """Logarithm of the gain of red against blue at temperature 1, and of green at tint -1."""

@@ -15,8 +15,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from vgen.post.options import GrainOptions
 from vgen.post.stats import LUMA
+from vgen.post_options import GrainOptions
 
 PATCH = 1024
 """Side of the patch; larger pictures repeat it, which nobody sees in moving grain."""

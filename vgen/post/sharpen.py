@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vgen.post.options import SharpenOptions
 from vgen.post.stats import LUMA
+from vgen.post_options import SharpenOptions
 
 OVERSHOOT = 0.1
 """How far beyond its neighbours a pixel may go, as a share of their contrast."""

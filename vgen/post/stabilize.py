@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vgen.post.options import StabilizeOptions
 from vgen.post.path import (
     Maps,
     Weights,
@@ -26,6 +25,7 @@ from vgen.post.path import (
 )
 from vgen.post.shots import shot_of, split_shots
 from vgen.post.stats import FrameStats
+from vgen.post_options import StabilizeOptions
 from vgen.records import Record
 
 MIN_QUALITY = 0.3

@@ -7,13 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.vgen.post.shaky import moved, row
-from vgen.errors import ConfigError
-from vgen.post.chain import STEPS, Chain, ChainPlan, Needs, check_steps, needs, plan_chain
-from vgen.post.options import ColorOptions, DenoiseOptions, StepOptions
+from vgen.post.chain import Chain, ChainPlan, plan_chain
+from vgen.post_options import STEPS, ColorOptions, PostSettings
 from vgen.records import Record
 
 NUM_FRAMES, CUTS = 20, [9]
-OPTIONS = StepOptions(color=ColorOptions(drift_frames=6, saturation=1.2))
+COLOR = ColorOptions(drift_frames=6, saturation=1.2)
 
 
 def measured():
@@ -30,7 +29,11 @@ def measured():
     ]
 
 
-PLAN = plan_chain(STEPS, OPTIONS, measured(), CUTS, aspect=1.5)
+def chain_of(*steps):
+    return Chain(PostSettings(steps=steps, color=COLOR), PLAN)
+
+
+PLAN = plan_chain(PostSettings(steps=STEPS, color=COLOR), measured(), CUTS, aspect=1.5)
 FRAMES = torch.from_numpy(np.random.default_rng(0).random((NUM_FRAMES, 3, 16, 24), np.float32))
 
 
@@ -46,7 +49,7 @@ def in_spans(chain, borders):
 
 @pytest.mark.parametrize("steps", [*((name,) for name in STEPS), STEPS, STEPS[::-1]], ids="+".join)
 def test_any_cut_into_spans_gives_the_same_pictures(steps):
-    chain = Chain(steps, OPTIONS, PLAN)
+    chain = chain_of(*steps)
     whole = chain.apply(FRAMES, range(NUM_FRAMES))
     assert not torch.equal(whole, FRAMES)
 
@@ -68,38 +71,19 @@ def test_the_plan_is_small_and_comes_back_from_json():
 
 
 def test_halos_add_up():
-    assert (Chain(("color",), OPTIONS, PLAN).lead, Chain(STEPS, OPTIONS, PLAN).lead) == (0, 2)
-    assert Chain(("denoise", "grain"), OPTIONS, PLAN).tail == 2
+    assert (chain_of("color").lead, chain_of(*STEPS).lead) == (0, 2)
+    assert chain_of("denoise", "grain").tail == 2
 
 
 def test_steps_run_in_the_order_given():
-    one = Chain(("grain", "sharpen"), OPTIONS, PLAN).apply(FRAMES, range(NUM_FRAMES))
-    other = Chain(("sharpen", "grain"), OPTIONS, PLAN).apply(FRAMES, range(NUM_FRAMES))
-    grain = Chain(("grain",), OPTIONS, PLAN).apply(FRAMES, range(NUM_FRAMES))
-    assert torch.equal(one, Chain(("sharpen",), OPTIONS, PLAN).apply(grain, range(NUM_FRAMES)))
+    one = chain_of("grain", "sharpen").apply(FRAMES, range(NUM_FRAMES))
+    other = chain_of("sharpen", "grain").apply(FRAMES, range(NUM_FRAMES))
+    grain = chain_of("grain").apply(FRAMES, range(NUM_FRAMES))
+    assert torch.equal(one, chain_of("sharpen").apply(grain, range(NUM_FRAMES)))
     assert not torch.equal(one, other)
 
 
 def test_no_steps_change_nothing():
-    chain = Chain((), OPTIONS, ChainPlan())
+    chain = Chain(PostSettings(), ChainPlan())
     assert chain.apply(FRAMES, range(NUM_FRAMES)) is FRAMES
-    assert plan_chain((), OPTIONS, [], [], aspect=1.0) == ChainPlan()
-
-
-def test_unknown_and_repeated_steps_are_refused_with_the_valid_ones():
-    with pytest.raises(ConfigError, match="unknown step 'blur', expected any of denoise, deflick"):
-        check_steps(("color", "blur"))
-    with pytest.raises(ConfigError, match="step 'color' is given twice"):
-        Chain(("color", "color"), OPTIONS, PLAN)
-
-
-def test_only_what_the_steps_need_is_measured():
-    nothing = Needs(frames=False, motion=False, noise=False)
-    assert needs(("sharpen", "grain"), OPTIONS) == nothing
-    assert needs(("stabilize",), OPTIONS) == Needs(frames=True, motion=True, noise=False)
-    assert needs(("denoise",), OPTIONS) == Needs(frames=True, motion=False, noise=True)
-    given_sigma = StepOptions(denoise=DenoiseOptions(sigma=5))
-    assert needs(("denoise",), given_sigma) == Needs(frames=True, motion=False, noise=False)
-    by_hand = StepOptions(color=ColorOptions(white_balance=0, exposure=0))
-    assert needs(("color",), by_hand) == nothing
-    assert needs(("color",), OPTIONS).frames
+    assert plan_chain(PostSettings(), [], [], aspect=1.0) == ChainPlan()

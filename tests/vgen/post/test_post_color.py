@@ -6,8 +6,8 @@ from tests.vgen.post.shaky import row, scene
 from vgen.post.color import ColorPlan, Grade, ShotColor, plan_color
 from vgen.post.grading import Color
 from vgen.post.lut import parse_cube
-from vgen.post.options import ColorOptions
 from vgen.post.stats import Observer, measure_picture
+from vgen.post_options import ColorOptions
 
 OPTIONS = ColorOptions()
 NEUTRAL = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)

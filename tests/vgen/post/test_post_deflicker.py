@@ -4,7 +4,7 @@ import torch
 
 from tests.vgen.post.shaky import row
 from vgen.post.deflicker import Deflicker, DeflickerPlan, plan_deflicker, smoothed
-from vgen.post.options import DeflickerOptions
+from vgen.post_options import DeflickerOptions
 
 OPTIONS = DeflickerOptions()
 

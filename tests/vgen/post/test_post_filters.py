@@ -8,8 +8,8 @@ from scipy import fft
 from tests.vgen.post.shaky import row, scene
 from vgen.post.denoise import BLOCK, STRIDE, THRESHOLD, Denoise, DenoisePlan, plan_denoise
 from vgen.post.grain import Grain
-from vgen.post.options import DenoiseOptions, GrainOptions, SharpenOptions
 from vgen.post.sharpen import Sharpen
+from vgen.post_options import DenoiseOptions, GrainOptions, SharpenOptions
 
 
 def clip(num_frames=5, height=40, width=56):

@@ -6,9 +6,9 @@ import torch
 
 from tests.vgen.post.shaky import moved, row, rows_along, scene, shown_from
 from vgen.post.motion import estimate_motion
-from vgen.post.options import StabilizeOptions
 from vgen.post.stabilize import ShotPath, Stabilize, StabilizePlan, plan_stabilize
 from vgen.post.stats import Observer
+from vgen.post_options import StabilizeOptions
 
 OPTIONS = StabilizeOptions()
 

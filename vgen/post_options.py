@@ -1,12 +1,20 @@
 """What a person may set of each post-processing step.
 
-Plain settings without heavy imports: the recipe embeds one table a step. Names of files (a look-up
-table, a reference still) are resolved by whoever reads files; the steps get what they hold.
+Plain settings without heavy imports, as every driver and worker reads them: which steps, in which
+order, and one table a step. Names of files (a look-up table, a reference still) are resolved by
+whoever reads files; the steps get what they hold.
 """
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+StepName = Literal["denoise", "deflicker", "color", "stabilize", "sharpen", "grain"]
+STEPS: tuple[StepName, ...] = get_args(StepName)
+"""Names of all steps."""
+DENOISE_REACH = 2
+"""Frames that ``denoise`` looks at on either side."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Signed = Annotated[float, Field(ge=-1, le=1)]
@@ -90,15 +98,70 @@ class GrainOptions(_Options):
     """Another seed gives other grain."""
 
 
-class StepOptions(_Options):
-    """One table a step."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What has to be measured of the source."""
 
+    frames: bool
+    """Whether frames have to be seen at all."""
+    motion: bool
+    """Whether the camera's motion is needed."""
+    noise: bool
+    """Whether noise is needed, from luma in the full size."""
+    is_steady: bool
+    """Whether brightness has to be followed from frame to frame."""
+
+
+class PostSettings(_Options):
+    """Steps after the network, and one table a step."""
+
+    steps: tuple[StepName, ...] = ()
+    """Any of denoise, deflicker, color, stabilize, sharpen, grain, in the order given."""
     color: ColorOptions = ColorOptions()
+    """Colour and exposure."""
     denoise: DenoiseOptions = DenoiseOptions()
+    """Classical noise filter."""
     deflicker: DeflickerOptions = DeflickerOptions()
+    """Luminance flicker."""
     stabilize: StabilizeOptions = StabilizeOptions()
+    """Camera path."""
     sharpen: SharpenOptions = SharpenOptions()
+    """Sharpening."""
     grain: GrainOptions = GrainOptions()
+    """Film grain."""
 
+    @field_validator("steps")
+    @classmethod
+    def _once(cls, steps: tuple[StepName, ...]) -> tuple[StepName, ...]:
+        for at, name in enumerate(steps):
+            if name in steps[:at]:
+                raise ValueError(f"step {name!r} is given twice")
+        return steps
 
-StepName = Literal["denoise", "deflicker", "color", "stabilize", "sharpen", "grain"]
+    def in_use(self) -> dict[str, object]:
+        """Return the settings that change a picture: the steps and their tables, no others."""
+        return self.model_dump(mode="json", include={"steps", *self.steps})
+
+    def without(self, step: StepName) -> "PostSettings":
+        """Return the same settings without ``step``."""
+        return self.model_copy(update={"steps": tuple(name for name in self.steps if name != step)})
+
+    @property
+    def reach(self) -> int:
+        """Frames on either side that the result of a frame depends on."""
+        return DENOISE_REACH if "denoise" in self.steps else 0
+
+    @property
+    def needs(self) -> Needs:
+        """What the steps want measured."""
+        automatic = max(self.color.white_balance, self.color.exposure) > 0
+        color = "color" in self.steps and (automatic or self.color.reference is not None)
+        motion, steady = "stabilize" in self.steps, "deflicker" in self.steps
+        noise = "denoise" in self.steps and self.denoise.sigma is None
+        return Needs(
+            # Even where its noise is given, denoise has to know the shots.
+            frames=color or motion or steady or "denoise" in self.steps,
+            motion=motion,
+            noise=noise,
+            is_steady=steady,
+        )

@@ -1,0 +1,55 @@
+import pytest
+from pydantic import ValidationError
+
+from vgen.post_options import (
+    DENOISE_REACH,
+    STEPS,
+    ColorOptions,
+    DenoiseOptions,
+    Needs,
+    PostSettings,
+)
+
+NOTHING = Needs(frames=False, motion=False, noise=False, is_steady=False)
+
+
+def needs_of(*steps, **tables):
+    return PostSettings(steps=steps, **tables).needs
+
+
+def test_an_unknown_step_is_refused_with_the_valid_ones():
+    with pytest.raises(ValidationError) as caught:
+        PostSettings(steps=("color", "blur"))
+    assert all(f"'{step}'" in str(caught.value) for step in STEPS)
+
+
+def test_a_step_given_twice_is_refused():
+    with pytest.raises(ValidationError, match="step 'color' is given twice"):
+        PostSettings(steps=("color", "grain", "color"))
+
+
+def test_only_what_the_steps_need_is_measured():
+    assert needs_of() == needs_of("sharpen", "grain") == NOTHING
+    assert needs_of("stabilize") == Needs(frames=True, motion=True, noise=False, is_steady=False)
+    assert needs_of("denoise") == Needs(frames=True, motion=False, noise=True, is_steady=False)
+    assert needs_of("deflicker") == Needs(frames=True, motion=False, noise=False, is_steady=True)
+    assert needs_of("color") == Needs(frames=True, motion=False, noise=False, is_steady=False)
+
+
+def test_what_is_given_is_not_measured():
+    known = needs_of("denoise", denoise=DenoiseOptions(sigma=5))
+    assert known == Needs(frames=True, motion=False, noise=False, is_steady=False)
+    by_hand = ColorOptions(white_balance=0, exposure=0, gain=1.2)
+    assert needs_of("color", color=by_hand) == NOTHING
+    matched = by_hand.model_copy(update={"reference": "still.png"})
+    assert needs_of("color", color=matched).frames
+
+
+def test_only_denoise_looks_at_neighbours():
+    reaches = {step: PostSettings(steps=(step,)).reach for step in STEPS}
+    assert reaches == dict.fromkeys(STEPS, 0) | {"denoise": DENOISE_REACH}
+
+
+def test_a_step_can_be_left_out():
+    settings = PostSettings(steps=("grain", "color", "sharpen"))
+    assert settings.without("color").steps == ("grain", "sharpen")
