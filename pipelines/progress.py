@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,8 @@ class Progress:
     num_videos: int
     num_frames: int
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    say: Callable[[str], None] | None = None
+    """Told a line now and then in place of stderr."""
     videos_done: int = 0
     videos_failed: int = 0
     frames_done: int = 0
@@ -72,17 +75,22 @@ class Progress:
         return ", ".join(parts)
 
     def _show(self) -> None:
-        if self.console.is_terminal:
+        if self.console.is_terminal and self.say is None:
             with Live(console=self.console, refresh_per_second=4, transient=True) as live:
                 while not self._stopped.wait(0.25):
                     live.update(Text(f"vgen: {self.line()}", overflow="ellipsis"))
             return
+        say = self.say or _say_on_stderr
         shown = ""
         while not self._stopped.wait(QUIET_INTERVAL_S):
             line = self.line()
             if line != shown:
-                print(f"vgen: {line}", file=sys.stderr, flush=True)  # noqa: T201  progress
+                say(line)
                 shown = line
+
+
+def _say_on_stderr(line: str) -> None:
+    print(f"vgen: {line}", file=sys.stderr, flush=True)  # noqa: T201  progress
 
 
 def duration(seconds: float) -> str:

@@ -98,13 +98,18 @@ def prepare(request: Request, *, is_dry: bool = False) -> Prepared:
 
 
 def execute(
-    prepared: Prepared, *, say: Callable[[str], None], clock: Callable[[], datetime] = utc_now
+    prepared: Prepared,
+    *,
+    say: Callable[[str], None],
+    on_progress: Callable[[str], None] | None = None,
+    clock: Callable[[], datetime] = utc_now,
 ) -> Finished:
     """Do what is to do and write the report.
 
     Args:
         prepared: What ``prepare`` returned.
         say: Told a line now and then, for people.
+        on_progress: Told lines of progress; None shows progress on stderr.
         clock: Returns the time, aware.
 
     Raises:
@@ -116,7 +121,9 @@ def execute(
     if is_settled(prepared):
         return execute_on(idle_cluster(), prepared, say=say, clock=clock, started=started)
     with connected(prepared.request.address) as cluster:
-        return execute_on(cluster, prepared, say=say, clock=clock, started=started)
+        return execute_on(
+            cluster, prepared, say=say, on_progress=on_progress, clock=clock, started=started
+        )
 
 
 def execute_on(
@@ -124,6 +131,7 @@ def execute_on(
     prepared: Prepared,
     *,
     say: Callable[[str], None],
+    on_progress: Callable[[str], None] | None = None,
     clock: Callable[[], datetime] = utc_now,
     started: datetime | None = None,
     worker: type | None = None,
@@ -134,6 +142,7 @@ def execute_on(
         cluster: What of it to use.
         prepared: What ``prepare`` returned.
         say: Told a line now and then, for people.
+        on_progress: Told lines of progress; None shows progress on stderr.
         clock: Returns the time, aware.
         started: When the run began; this moment if None.
         worker: Actor class in place of the topology's own; for tests that make workers fail.
@@ -175,7 +184,9 @@ def execute_on(
                 from pipelines.enhance import run_plan  # imports Ray Data
 
                 num_frames = sum(video.frames for video in todo)
-                with Progress(num_videos=len(todo), num_frames=num_frames) as progress:
+                with Progress(
+                    num_videos=len(todo), num_frames=num_frames, say=on_progress
+                ) as progress:
                     run_plan(
                         plan.videos, context, cluster, progress, topology, result, worker=worker
                     )

@@ -256,3 +256,11 @@ class _Fitting:
 def _pass_on(news: list[News], say: Callable[[str], None]) -> None:
     for one in news:
         say(one.line())
+
+
+if __name__ == "__main__":  # for `ray job submit -- python -m pipelines.train ...`
+    import sys
+
+    from pipelines.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))
