@@ -1,0 +1,88 @@
+"""The flow ``nightly``: restore what is new or changed, and retrain once a week where asked for.
+
+A night without a new video costs a listing of source and manifests. Which release a name in the
+recipe stands for is looked up each night: after a promotion all videos are restored again.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from flows.budget import Budget
+from flows.enhance_library import Enhanced, enhance_library
+from flows.notify import notify
+from flows.train_release import train_release
+from flows.training import Training
+from vgen import storage
+from vgen.config import Recipe
+
+Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_RECIPE = Recipe()
+_BUDGET = Budget()
+
+
+@flow(name="nightly", on_completion=[notify], on_failure=[notify], on_crashed=[notify])
+def nightly(
+    source: str,
+    destination: str,
+    recipe: Recipe = _RECIPE,
+    address: str = "",
+    budget: Budget = _BUDGET,
+    registry: str = "",
+    training: Training | None = None,
+    retrain_on: Weekday | None = None,
+) -> Enhanced:
+    """Restore what is new or changed; on one day of the week, train a release before that.
+
+    Where training fails, the videos are restored with the release in force, and then the run
+    fails with training's reason.
+
+    Args:
+        source: As for enhance-library.
+        destination: As for enhance-library.
+        recipe: As for enhance-library; name the release that ``training`` makes, to use it.
+        address: As for enhance-library.
+        budget: For training and for restoring, each.
+        registry: As for enhance-library.
+        training: As for train-release; each week gets a folder below ``training.run``.
+        retrain_on: The day, of the time the run was scheduled for, in UTC; none: never.
+
+    Raises:
+        Exception: what ``enhance_library`` or ``train_release`` raise.
+    """
+    trained = None
+    scheduled = flow_run.scheduled_start_time
+    if training is not None and _WEEKDAYS[scheduled.weekday()] == retrain_on:
+        get_run_logger().info("it is %s: training first", retrain_on)
+        trained = train_release(
+            training=of_week(training, scheduled),
+            address=address,
+            budget=budget,
+            return_state=True,
+        )
+    enhanced = enhance_library(
+        source=source,
+        destination=destination,
+        recipe=recipe,
+        address=address,
+        budget=budget,
+        registry=registry,
+    )
+    if trained is not None:
+        trained.result()  # raises what training failed with
+    return enhanced
+
+
+def of_week(training: Training, moment: datetime) -> Training:
+    """Return ``training`` with a run folder of its own for the ISO week of ``moment``.
+
+    A run that was interrupted goes on in the same week, and the next week begins a new one.
+    """
+    year, week, _ = moment.isocalendar()
+    run = storage.join(storage.normalize_uri(training.run), f"{year}-W{week:02d}")
+    return training.model_copy(update={"run": run})

@@ -1,0 +1,88 @@
+"""What all flows do in the same way: retry what may help, and do work here or on a cluster."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from prefect.concurrency.sync import concurrency
+from prefect.runtime import flow_run
+from prefect.tasks import exponential_backoff
+
+from flows.artifacts import Teller
+from flows.budget import until
+from flows.job_server import JobInterruptedError, JobServer, job_server
+from flows.ray_jobs import EndedJob, run_job
+from flows.work import Work
+from pipelines.terminal import StoppedError
+from vgen.errors import MissingError, StorageError
+
+if TYPE_CHECKING:
+    from prefect import Task
+    from prefect.client.schemas.objects import TaskRun
+    from prefect.states import State
+
+GPU_LIMIT = "gpu"
+"""Name of the global concurrency limit that work on a cluster's GPUs takes a slot of; where
+nobody made one, nothing is limited."""
+RETRIES = 2
+RETRY_DELAYS_S = exponential_backoff(10)(RETRIES)
+RETRY_JITTER = 0.5
+CHECK_TIMEOUT_S = 3600.0
+"""For a listing of a large archive, or a report of one."""
+
+T = TypeVar("T")
+
+
+def may_help(task: "Task[..., object]", run: "TaskRun", state: "State[object]") -> bool:
+    """Whether doing a failed task again may end otherwise; Prefect asks this after a failure."""
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, JobInterruptedError | StoppedError):
+        return True
+    if isinstance(error, StorageError):
+        return not isinstance(error, MissingError)
+    return type(error).__module__.split(".")[0] == "ray"
+
+
+def ray_address(address: str) -> str:
+    """Return the address that a driver in this process connects to.
+
+    Args:
+        address: As the flow got it; not a job server's.
+    """
+    return address or os.environ.get("RAY_ADDRESS") or "local"
+
+
+def carry_out(
+    address: str,
+    deadline_s: float | None,
+    *,
+    key: str,
+    work: Callable[[], Work],
+    inline: Callable[[Teller], T],
+    collect: Callable[[EndedJob], T],
+) -> T:
+    """Do a piece of work: as a job where ``address`` is a job server, else in this process.
+
+    Args:
+        address: As the flow got it.
+        deadline_s: When the work is stopped, as ``time.monotonic`` counts.
+        key: Of the progress artifact.
+        work: Returns what a job would do.
+        inline: Does it here.
+        collect: Turns a finished job into the same result.
+
+    Raises:
+        BudgetError: the time was over; the work was stopped.
+        JobError: the job could not be run.
+    """
+    server_url = job_server(address)
+    teller = Teller(key)
+    # A server that is away must not stop the work: slots may then be handed out twice.
+    with concurrency(GPU_LIMIT, raise_on_lease_renewal_failure=False), until(deadline_s):
+        if server_url is None:
+            result = inline(teller)
+        else:
+            owner = str(flow_run.id or "no flow run")
+            result = collect(run_job(JobServer(server_url), work(), owner=owner, say=teller))
+    teller.finish()
+    return result

@@ -1,0 +1,273 @@
+"""The flow ``train-release``: dataset, training, evaluation and promotion of a release.
+
+    python -m flows.train_release SETTINGS.json
+
+Every stage can be done again: shards that are there are reused, training goes on from its newest
+checkpoint, and a candidate that is in force already is not promoted twice.
+"""
+
+import sys
+from pathlib import Path
+
+from cyclopts import App
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from flows.artifacts import Teller, key_of, publish_decision, publish_training
+from flows.budget import Budget, BudgetFlags
+from flows.job_server import JobError, job_server
+from flows.notify import notify
+from flows.program import run_program
+from flows.ray_jobs import EndedJob
+from flows.stages import (
+    CHECK_TIMEOUT_S,
+    RETRIES,
+    RETRY_DELAYS_S,
+    RETRY_JITTER,
+    carry_out,
+    may_help,
+    ray_address,
+)
+from flows.training import Training, load_training
+from flows.work import dataset_work, promotion_work, training_work
+from pipelines import dataset as datasets
+from pipelines.evaluate import run_promotion
+from pipelines.release_files import resolve_release
+from pipelines.train import TrainRequest, prepare_training, train_on_ray
+from pipelines.train_report import PAGE
+from vgen import storage
+from vgen.models.registry import current
+from vgen.records import Record
+from vgen.training.dataset import SUMMARY_NAME
+from vgen.training.export import release_uri
+from vgen.training.promote import Decision
+
+
+class Released(Record):
+    """What a flow run returns."""
+
+    release_uri: str
+    page_uri: str
+    is_promoted: bool
+    reasons: tuple[str, ...]
+
+
+_BUDGET = Budget()
+
+
+@flow(
+    name="train-release",
+    flow_run_name="{training.recipe.name} in {training.run}",
+    on_completion=[notify],
+    on_failure=[notify],
+    on_crashed=[notify],
+)
+def train_release(training: Training, address: str = "", budget: Budget = _BUDGET) -> Released:
+    """Train a network on the clips of MATERIAL, and put it in force if it is better.
+
+    A candidate that is refused by its scores completes the run; the reasons are in its artifact.
+
+    Args:
+        training: Places and settings.
+        address: Of a Ray job server (http://head:8265), or of a Ray; empty for what RAY_ADDRESS
+            says, else an embedded Ray.
+        budget: When to stop.
+
+    Raises:
+        ConfigError, ReleaseError: refused.
+        DivergedError: training stopped learning; the last good checkpoint is kept.
+        BudgetError: the budget is spent.
+        JobError, StorageError: infrastructure failed; the next run goes on.
+    """
+    deadline_s = budget.deadline_s()
+    check_training(training, address)
+    gather(training, address, deadline_s)
+    page_uri = train(training, address, deadline_s)
+    candidate = release_uri(training.run, training.recipe, is_perceptual=False)
+    reason = in_force(candidate, training)
+    if reason is not None:
+        return Released(
+            release_uri=candidate, page_uri=page_uri, is_promoted=True, reasons=(reason,)
+        )
+    decision = promote(candidate, training, address, deadline_s)
+    return Released(
+        release_uri=candidate,
+        page_uri=page_uri,
+        is_promoted=decision.is_promoted,
+        reasons=decision.reasons,
+    )
+
+
+@task(
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=may_help,
+    timeout_seconds=CHECK_TIMEOUT_S,
+    cache_policy=NO_CACHE,
+    tags=["vgen"],
+)
+def check_training(training: Training, address: str) -> None:
+    """Refuse settings and places before anything is read or a cluster is asked."""
+    job_server(address)
+    storage.check_reachable(training.place(), writable=True)
+    storage.check_reachable(storage.normalize_uri(training.run), writable=True)
+    prepared = datasets.prepare(_dataset_request(training, address))
+    get_run_logger().info("%d sources of clips listed", len(prepared.jobs))
+
+
+@task(
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=may_help,
+    cache_policy=NO_CACHE,
+    tags=["vgen"],
+)
+def gather(training: Training, address: str, deadline_s: float | None) -> str:
+    """Cut clips out of the material; return the URI of the dataset."""
+    place = storage.normalize_uri(training.dataset)
+
+    def inline(teller: Teller) -> str:
+        request = _dataset_request(training, address)
+        return datasets.build(datasets.prepare(request), say=teller).summary_uri
+
+    def collect(job: EndedJob) -> str:
+        summary_uri = storage.join(place, SUMMARY_NAME)
+        if not storage.exists(summary_uri):
+            raise JobError(f"job {job.submission_id} ended without {summary_uri}")
+        return summary_uri
+
+    return carry_out(
+        address,
+        deadline_s,
+        key=f"progress-{key_of(place)}",
+        work=lambda: dataset_work(training.material, place, training.selection),
+        inline=inline,
+        collect=collect,
+    )
+
+
+@task(
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=may_help,
+    cache_policy=NO_CACHE,
+    tags=["vgen", "gpu"],
+)
+def train(training: Training, address: str, deadline_s: float | None) -> str:
+    """Train, or go on with it; return the URI of the page with the curves."""
+    run = storage.normalize_uri(training.run)
+    page_uri = storage.join(run, PAGE)
+
+    def inline(teller: Teller) -> str:
+        request = TrainRequest(
+            data=training.dataset,
+            run=run,
+            settings=training.recipe,
+            address=ray_address(address),
+        )
+        return train_on_ray(prepare_training(request), say=teller).page_uri
+
+    def collect(job: EndedJob) -> str:
+        if job.exit_code:  # 1: training diverged
+            raise JobError(f"job {job.submission_id}: {job.last_words}")
+        return page_uri
+
+    made = carry_out(
+        address,
+        deadline_s,
+        key=f"progress-{key_of(run)}",
+        work=lambda: training_work(training.dataset, run, training.recipe),
+        inline=inline,
+        collect=collect,
+    )
+    publish_training(made, [release_uri(run, training.recipe, is_perceptual=False)], run)
+    return made
+
+
+@task(
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=may_help,
+    timeout_seconds=CHECK_TIMEOUT_S,
+    cache_policy=NO_CACHE,
+    tags=["vgen"],
+)
+def in_force(candidate: str, training: Training) -> str | None:
+    """Return why there is nothing to promote, None where there may be."""
+    pointer = current(training.place(), training.recipe.name)
+    if pointer is None or pointer.sha256 != resolve_release(candidate).digest:
+        return None
+    return f"{training.recipe.name} is version {pointer.version} already"
+
+
+@task(
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=may_help,
+    cache_policy=NO_CACHE,
+    tags=["vgen", "gpu"],
+)
+def promote(candidate: str, training: Training, address: str, deadline_s: float | None) -> Decision:
+    """Score the candidate beside the release in force, and put it in force if it is better."""
+    clips = storage.normalize_uri(training.clips or training.dataset)
+    registry = training.place()
+
+    def inline(teller: Teller) -> Decision:
+        return run_promotion(
+            candidate,
+            clips,
+            name=training.recipe.name,
+            registry_uri=registry,
+            settings=training.evaluation,
+            rules=training.rules,
+            is_dry_run=False,
+            say=teller,
+        )
+
+    decision = carry_out(
+        address,
+        deadline_s,
+        key=f"progress-{key_of(registry)}",
+        work=lambda: promotion_work(
+            candidate, clips, registry, training.recipe.name, training.evaluation, training.rules
+        ),
+        inline=inline,
+        collect=lambda job: Decision.model_validate_json(job.document),
+    )
+    publish_decision(decision, registry)
+    return decision
+
+
+def _dataset_request(training: Training, address: str) -> datasets.Request:
+    return datasets.Request(
+        source=training.material,
+        destination=training.dataset,
+        settings=training.selection,
+        address=ray_address(address),
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the flow once, from the command line; return its exit status."""
+    app = App(name="python -m flows.train_release", help_on_error=False)
+
+    @app.default
+    def once(
+        settings: Path, /, *, address: str = "", budget: BudgetFlags | None = None
+    ) -> Released:
+        """Train as the JSON file SETTINGS says, and put the release in force if it is better."""
+        return train_release(
+            training=load_training(settings), address=address, budget=budget or _BUDGET
+        )
+
+    return run_program(app, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
