@@ -11,8 +11,16 @@ from vgen import storage
 from vgen.enhance.enhancer import Enhancer
 from vgen.errors import ReleaseError
 from vgen.models import registry
-from vgen.models.release import IDENTITY, bundled_releases, check_restores, read_header
-from vgen.training.evaluate import evaluate_release
+from vgen.models.release import (
+    IDENTITY,
+    bundled_releases,
+    check_restores,
+    load_network,
+    read_header,
+    release_digest,
+)
+from vgen.models.vae import VideoVae
+from vgen.training.evaluate import evaluate_generator, evaluate_release
 from vgen.training.promote import Decision, PromotionRules, decide
 from vgen.training.scores import Evaluation, EvaluationSettings
 
@@ -128,10 +136,18 @@ def _scored(
     try:
         with scratch("release") as folder:
             path = release_path(release, folder)
+            if path is not None and not read_header(path).spec.restores:
+                return _generator_scored(path, clips_uri, settings)
             enhancer = Enhancer.load(path or IDENTITY.name, device=settings.device)
             return evaluate_release(enhancer, clips_uri, settings, say=say)
     finally:
         torch.set_num_threads(before)
+
+
+def _generator_scored(path: Path, clips_uri: str, settings: EvaluationSettings) -> Evaluation:
+    header, network = load_network(path)
+    assert isinstance(network, VideoVae)
+    return evaluate_generator(header, release_digest(path), network, clips_uri, settings)
 
 
 def write_document(document: str, target: str) -> None:

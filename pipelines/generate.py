@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
 import av
@@ -29,6 +30,8 @@ from vgen.models.sampling import sample_clip
 from vgen.models.spec import UNCONDITIONAL_VAE
 from vgen.models.vae import VideoVae
 from vgen.records import Record
+from vgen.training.damages import to_tchw
+from vgen.training.vae_scores import MIN_SPECTRUM_PX, spectrum_slope
 
 PAGE_NAME = "samples.png"
 PAGE_ROWS = 16
@@ -83,6 +86,12 @@ class Generated(Record):
     seed: int
     videos: tuple[str, ...]
     page: str
+    spectrum_slope: float | None
+    """Of power against frequency in the page's frames; natural pictures have about -2. None for
+    frames too small to tell."""
+    closest_levels: float | None
+    """Mean absolute difference of the two clips on the page that are most alike, in 8-bit levels;
+    None for a single clip."""
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -120,7 +129,8 @@ def run_generation(
     placed = _device(device)
     target = storage.normalize_uri(output)
     storage.check_reachable(target, writable=True)
-    videos, rows = [], []
+    videos: list[str] = []
+    shown: list[NDArray[np.uint8]] = []
     with scratch("generate") as folder:
         path = release_path(found, folder)
         assert path is not None
@@ -133,9 +143,10 @@ def run_generation(
             _write_video(network, order, index, made, row)
             videos.append(storage.join(target, made.name))
             storage.publish(made, videos[-1])
-            rows += [np.concatenate(row, axis=1)] if index < PAGE_ROWS else []
+            shown += [np.stack(row)] if index < PAGE_ROWS else []
             say(f"{index + 1} of {order.clips}: {videos[-1]}")
         page = storage.join(target, PAGE_NAME)
+        rows = [np.concatenate(list(clip_thwc), axis=1) for clip_thwc in shown]
         storage.write_bytes(page, _png(np.concatenate(rows)))
     return Generated(
         release=header.name,
@@ -143,7 +154,18 @@ def run_generation(
         seed=order.seed,
         videos=tuple(videos),
         page=page,
+        spectrum_slope=_slope(np.concatenate(shown)),
+        closest_levels=min(
+            (float(np.abs(a.astype(float) - b).mean()) for a, b in combinations(shown, 2)),
+            default=None,
+        ),
     )
+
+
+def _slope(frames_thwc: NDArray[np.uint8]) -> float | None:
+    if min(frames_thwc.shape[1:3]) < MIN_SPECTRUM_PX:
+        return None
+    return spectrum_slope(to_tchw(frames_thwc))
 
 
 def _inventive(release: str, registry_uri: str | None) -> ReleaseRef:

@@ -4,6 +4,7 @@ import pytest
 
 from pipelines.cli import main
 from tests.pipelines.shelves import make_dream, make_stills, make_toy
+from tests.vgen.training.materials import write_still
 from vgen.models import registry
 from vgen.models.release import release_digest
 from vgen.training.scores import Evaluation
@@ -62,9 +63,22 @@ def test_wrong_settings_of_scores_are_refused(clips, capsys, flags, says):
     assert "Traceback" not in captured.err
 
 
+def test_what_makes_clips_up_is_scored_by_its_bound(tmp_path, capfd):
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    write_still(folder / "0.png", 0, height=160, width=176)
+    dream = make_dream(tmp_path / "dream.safetensors")
+    assert main(["evaluate", str(dream), str(folder), "--device", "cpu", "--json"]) == 0
+    captured = capfd.readouterr()
+    (score,) = Evaluation.model_validate_json(captured.out).vae
+    assert (score.damage, score.subjects) == (None, 1)
+    assert score.bits_per_dimension > score.gaussian_bits > 4  # an untrained network
+    assert "bits a dimension (fitted normal distribution" in captured.err
+
+
 def test_what_cannot_be_scored_is_refused(clips, tmp_path, capsys):
     dream = make_dream(tmp_path / "dream.safetensors")
     assert main(["evaluate", str(dream), clips, *QUICK]) == 2
-    assert "'dream' makes clips up and cannot restore any" in capsys.readouterr().err
+    assert "no clip in" in capsys.readouterr().err  # they have 80x64 pixels
     assert main(["evaluate", "identity", str(tmp_path / "gone"), *QUICK]) == 2
     assert "nothing lies at" in capsys.readouterr().err

@@ -53,6 +53,8 @@ def test_videos_and_a_page_are_written(dream, tmp_path, capsys):
         weights = np.array([0.2126, 0.7152, 0.0722])
         assert np.abs(shown @ weights - 255 * drawn @ weights).mean() < 2
         assert np.abs(shown.mean((0, 1, 2)) - 255 * drawn.mean((0, 1, 2))).max() < 2
+    assert found["closest_levels"] > 0.5
+    assert found["spectrum_slope"] is None  # too small to tell
     page = cv2.imread(found["page"])
     assert page.shape == (3 * 32, PAGE_COLUMNS * 48, 3)
     first = 255 * next(sample_clip(network, frames=10, height=32, width=48, seed=7, index=0))[0]

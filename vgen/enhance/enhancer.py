@@ -110,6 +110,11 @@ class Enhancer:
         """Whether frames pass through unchanged."""
         return self._network is None and self._sampler is None
 
+    @property
+    def vae(self) -> VideoVae | None:
+        """The autoencoder that restores by sampling, if it is one."""
+        return None if self._sampler is None else self._sampler.network
+
     def restore(self, clip: Tensor) -> Tensor:
         """Restore ``clip`` ``[T, 3, H, W]`` as one shot.
 

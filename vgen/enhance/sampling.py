@@ -58,7 +58,8 @@ class Sampler:
         self, network: VideoVae, spec: ModelSpec, device: torch.device, memory: Memory
     ) -> None:
         """Place ``network``; ``memory`` says how large its tiles may be."""
-        self._network = network.to(device).eval().requires_grad_(False)
+        self.network = network.to(device).eval().requires_grad_(False)
+        """Placed, and ready for inference."""
         self._spec = spec
         self._device = device
         self._memory = memory
@@ -92,7 +93,7 @@ class Sampler:
         height, width = frame_nchw.shape[-2:]
         together = self._together(samples)
         # The largest tensors: features of all samples of a group at half size.
-        features_bytes = together * self._network.settings.widths[0] * height * width
+        features_bytes = together * self.network.settings.widths[0] * height * width
         side = self._memory.limits(features_bytes, height, width).side or max(height, width)
         groups = range(0, samples, together)
         return [
@@ -122,8 +123,8 @@ class Sampler:
         return made
 
     def _sums(self, part: _Part, tile_nchw: Tensor, noise: Tensor) -> Tensor:
-        features, prior = self._network.look(tile_nchw[:, None], part.looking)
-        side = self._network.settings.latent_side
+        features, prior = self.network.look(tile_nchw[:, None], part.looking)
+        side = self.network.settings.latent_side
         inside = (
             slice(part.rows.begin // side, part.rows.end // side),
             slice(part.columns.begin // side, part.columns.end // side),
@@ -131,13 +132,13 @@ class Sampler:
         sums = tile_nchw.new_zeros((2, *tile_nchw.shape))
         groups = torch.split(noise[..., *inside], self._together(len(noise)))
         for group, cache in zip(groups, part.decoding, strict=True):
-            added = self._network.added(prior.sample(group), features, cache)[:, 0]
+            added = self.network.added(prior.sample(group), features, cache)[:, 0]
             sums[0] += added.sum(0)
             sums[1] += added.square().sum(0)
         return sums
 
     def _noise(self, frame_shape: torch.Size, samples: int, frame: int) -> Tensor:
-        _, _, *latent_shape = self._network.latent_shape((1, 1, *frame_shape[1:]))
+        _, _, *latent_shape = self.network.latent_shape((1, 1, *frame_shape[1:]))
         # Drawn on the CPU, where the same seed gives the same numbers whatever the device.
         generator = torch.Generator().manual_seed(frame)
         return torch.randn((samples, 1, *latent_shape), generator=generator).to(self._device)

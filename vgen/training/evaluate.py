@@ -19,8 +19,9 @@ from torch import Tensor
 
 from vgen import storage
 from vgen.enhance.enhancer import Enhancer
-from vgen.errors import VgenError
-from vgen.models.release import check_restores
+from vgen.errors import ConfigError, VgenError
+from vgen.models.release import ReleaseHeader, check_restores
+from vgen.models.vae import VideoVae
 from vgen.training.baselines import Filter, run_filter
 from vgen.training.codec import Clip
 from vgen.training.damages import DamageClass, classes_for, enlarge, shrink, to_tchw, to_thwc
@@ -33,9 +34,13 @@ from vgen.training.scores import (
     LeftOut,
     Measures,
     RestoreSpeed,
+    VaeScore,
     as_table,
 )
 from vgen.training.subjects import Subject, generator_for, load_subjects
+from vgen.training.vae_scores import FRAMES as VAE_FRAMES
+from vgen.training.vae_scores import SIDE_PX as VAE_SIDE_PX
+from vgen.training.vae_scores import score_vae
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +109,12 @@ def evaluate_release(
         seed=settings.seed,
         has_baseline=settings.baseline,
     )
+    vae: list[VaeScore] = []
+    if enhancer.vae is not None:
+        for damage in (one for one in classes if not one.is_single_frame):
+            subjects = load_subjects(uri, settings, [])
+            found = score_vae(enhancer.vae, subjects, damage, enhancer=enhancer, seed=settings.seed)
+            vae += [] if found is None else [found]
     return Evaluation(
         release=header.name,
         release_digest=enhancer.digest,
@@ -115,7 +126,46 @@ def evaluate_release(
         num_left_out=sum(len(group.names) for group in left_out),
         left_out=tuple(left_out),
         scores=tuple(scores),
+        vae=tuple(vae),
         speed=_speed(timed, enhancer.device),
+    )
+
+
+def evaluate_generator(
+    header: ReleaseHeader,
+    digest: str,
+    network: VideoVae,
+    clips_uri: str,
+    settings: EvaluationSettings,
+) -> Evaluation:
+    """Score an unconditional autoencoder by its bound on the clean clips at ``clips_uri``.
+
+    Raises:
+        ConfigError: nothing there can be scored, or all of it is too small.
+        StorageError: the clips cannot be read.
+    """
+    uri = storage.normalize_uri(clips_uri)
+    left_out: list[LeftOut] = []
+    names: list[str] = []
+    subjects = _announced(load_subjects(uri, settings, left_out), names, log.info)
+    found = score_vae(network, subjects, None, enhancer=None, seed=settings.seed)
+    if found is None:
+        raise ConfigError(
+            f"no clip in {uri!r} has {VAE_FRAMES} frames of {VAE_SIDE_PX}x{VAE_SIDE_PX} pixels"
+        )
+    return Evaluation(
+        release=header.name,
+        release_digest=digest,
+        scale=header.spec.scale,
+        clips_uri=uri,
+        settings=settings,
+        code_version=metadata.version("vgen"),
+        subjects=tuple(names),
+        num_left_out=sum(len(group.names) for group in left_out),
+        left_out=tuple(left_out),
+        scores=(),
+        vae=(found,),
+        speed=None,
     )
 
 

@@ -80,6 +80,32 @@ class RestoreSpeed(Record):
     """Of torch."""
 
 
+class VaeScore(Record):
+    """What makes a variational autoencoder one; means over clips."""
+
+    damage: str | None
+    """What was done to the clips; None for an unconditional network."""
+    subjects: int
+    bits_per_dimension: float
+    """The negative evidence lower bound, in bits for each colour value of each pixel."""
+    gaussian_bits: float
+    """The same of a normal distribution fitted to these clips, or to what the damaged ones lack."""
+    kl_per_latent: float
+    """KL of posterior and prior, in nats for each latent dimension."""
+    active_units: float
+    """Share of latent channels in use, 0 to 1."""
+    one_sample_db: float | None = None
+    """PSNR in RGB of one restoration; None for an unconditional network, as all below."""
+    mean_of_samples_db: float | None = None
+    """PSNR in RGB of the mean of eight restorations."""
+    deviation: float | None = None
+    """Standard deviation of restorations, in 8-bit levels."""
+    deviation_edges: float | None = None
+    """The same on the steepest tenth of the pixels."""
+    deviation_flat: float | None = None
+    """The same on the flattest quarter of the pixels."""
+
+
 class LeftOut(Record):
     """Files or clips that were not scored for one reason."""
 
@@ -103,7 +129,10 @@ class Evaluation(Record):
     left_out: tuple[LeftOut, ...]
     scores: tuple[ClassScore, ...]
     """By damage in the order of the classes, stills first."""
-    speed: RestoreSpeed
+    vae: tuple[VaeScore, ...] = ()
+    """By damage; of a variational autoencoder only."""
+    speed: RestoreSpeed | None
+    """None where nothing was restored."""
 
 
 _HEADINGS = ("damage", "on", "n", "RGB dB", "restored", "classical", "Y dB", "restored",
@@ -113,20 +142,44 @@ _HEADINGS = ("damage", "on", "n", "RGB dB", "restored", "classical", "Y dB", "re
 
 def as_table(evaluation: Evaluation) -> str:
     """Lay scores out as a Markdown table, one line a class; what was left out stands below."""
-    lines = [f"| {' | '.join(_HEADINGS)} |", f"|{'---|' * len(_HEADINGS)}"]
-    lines += [f"| {' | '.join(_cells(score))} |" for score in evaluation.scores]
+    lines = []
+    if evaluation.scores:
+        lines += [f"| {' | '.join(_HEADINGS)} |", f"|{'---|' * len(_HEADINGS)}"]
+        lines += [f"| {' | '.join(_cells(score))} |" for score in evaluation.scores]
     named = [score for score in evaluation.scores if score.baseline_name is not None]
     if named:
         lines.append("\nclassical: " + "; ".join(f"{s.name} {s.baseline_name}" for s in named))
+    lines += [_vae_line(score) for score in evaluation.vae]
     speed = evaluation.speed
-    lines.append(
+    if speed is not None:
+        lines.append(_speed_line(speed))
+    for group in evaluation.left_out:
+        lines.append(f"left out, {group.reason}: {len(group.names)} ({_some(group.names)})")
+    return "\n".join(lines)
+
+
+def _speed_line(speed: RestoreSpeed) -> str:
+    return (
         f"\n{speed.frames_per_second:.2f} frames/s, {speed.ms_per_frame:.1f} ms a frame of "
         f"{speed.megapixels_per_frame:.3f} megapixels, {speed.machine}, {speed.device}, "
         f"{speed.threads} thread(s)"
     )
-    for group in evaluation.left_out:
-        lines.append(f"left out, {group.reason}: {len(group.names)} ({_some(group.names)})")
-    return "\n".join(lines)
+
+
+def _vae_line(score: VaeScore) -> str:
+    line = (
+        f"\nbound{f' under {score.damage}' if score.damage else ''}, {score.subjects} clips: "
+        f"{score.bits_per_dimension:.3f} bits a dimension (fitted normal distribution "
+        f"{score.gaussian_bits:.3f}), KL {score.kl_per_latent:.3f} nat a latent dimension, "
+        f"{score.active_units:.0%} of latent channels active"
+    )
+    if score.one_sample_db is None or score.mean_of_samples_db is None:
+        return line
+    return (
+        f"{line}; one sample {score.one_sample_db:.2f} dB RGB, mean of 8 "
+        f"{score.mean_of_samples_db:.2f} dB; samples deviate by {score.deviation:.2f} levels, "
+        f"{score.deviation_edges:.2f} on edges, {score.deviation_flat:.2f} on flat areas"
+    )
 
 
 def _cells(score: ClassScore) -> list[str]:
