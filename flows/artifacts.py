@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import httpx
@@ -69,9 +70,8 @@ class Teller:
         self._shown_at_s = time.monotonic()
         try:
             if self._artifact is None:
-                self._artifact = create_progress_artifact(
-                    self._percent, key=self._key, description=line
-                )
+                made = create_progress_artifact(self._percent, key=self._key, description=line)
+                self._artifact = cast("UUID", made)  # not a coroutine, as nothing here is async
             else:
                 update_progress_artifact(self._artifact, self._percent, description=line)
         except httpx.HTTPError as error:

@@ -9,7 +9,7 @@ server that lives as long as the process.
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from cyclopts import App, Parameter
 from prefect import flow, task
@@ -101,9 +101,11 @@ def enhance_library(
         registry=registry or None,
     )
     prepared = check(request)
-    page_uri = settle(quote(prepared))
+    # Quoted, or Prefect would look for futures in every line of the listing.
+    quoted = cast("Prepared", quote(prepared))
+    page_uri = settle(quoted)
     if page_uri is None:
-        page_uri = enhance(quote(prepared), address, deadline_s)
+        page_uri = enhance(quoted, address, deadline_s)
     report = show(page_uri, prepared.destination)
     return judge(report, page_uri, recipe.limits.max_failed_share)
 

@@ -18,8 +18,7 @@ from vgen.errors import MissingError, StorageError
 
 if TYPE_CHECKING:
     from prefect import Task
-    from prefect.client.schemas.objects import TaskRun
-    from prefect.states import State
+    from prefect.client.schemas.objects import State, TaskRun
 
 GPU_LIMIT = "gpu"
 """Name of the global concurrency limit that work on a cluster's GPUs takes a slot of; where
