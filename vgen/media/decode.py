@@ -8,7 +8,7 @@ reports stays unseen: there the checksums at the borders of spans are the last r
 
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -69,6 +69,7 @@ def decode_span(
     stats: DecodeStats,
     open_path: str | None = None,
     from_start: bool = False,
+    witness: Callable[[av.VideoFrame], None] | None = None,
 ) -> Generator[av.VideoFrame, None, None]:
     """Yield the frames of ``[begin_pts, end_pts)`` in presentation order, a few alive at a time.
 
@@ -85,6 +86,8 @@ def decode_span(
         stats: Filled as frames are consumed; give each call a new one.
         open_path: A local copy to read instead of ``uri``.
         from_start: Repeat after ``NeedsSequential``: first packet to last, one thread.
+        witness: Shown each frame that is yielded as the decoder made it: the planar copy of a
+            frame carries no flags.
 
     Raises:
         NeedsSequential: damage was met, and this call did not read from the start with one thread.
@@ -113,6 +116,8 @@ def decode_span(
                 stats.num_yielded += 1
                 frame.time_base = info.video.time_base  # absent where the decoder was flushed
                 stats.uncarried |= uncarried(frame)
+                if witness is not None:
+                    witness(frame)
                 planar = _detached(to_planar(frame)) if is_exact else to_planar(frame)
                 del frame
                 yield planar
