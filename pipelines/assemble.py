@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from pipelines.analysis import Analysis, read_analysis
 from pipelines.jobs import VideoJob, chunk_of, read_video
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.release_files import ReleaseRef
@@ -36,7 +37,8 @@ from vgen.media.assemble import assemble_video
 from vgen.media.chunk import read_facts
 from vgen.media.concat import ChunkSource
 from vgen.media.verify import verify_output
-from vgen.records import ChunkFacts, Fault, Record, Still, VideoOutcome
+from vgen.post.fit import fitting
+from vgen.records import ChunkFacts, Curves, Fault, Record, Still, VideoOutcome
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class Assembled(Record):
 
     outcome: VideoOutcome
     still: Still | None = None
+    curves: Curves | None = None
+    """Where the video was post-processed from measures."""
     stage_cpu_seconds: dict[str, float] = {}
     """CPU seconds of all its stages, those of reused chunks included."""
 
@@ -82,6 +86,8 @@ def assemble(
             local_source(job.ref, job.info) as source_path,
             process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S),
         ):
+            post, told = fitting(recipe.post, job.info.video)
+            analysis = read_analysis(destination, job) if post.needs.frames else Analysis()
             chunks = [_opened(chunk_of(destination, job, span)) for span in spans]
             facts = [chunk.facts for chunk in chunks]
             check_joints(facts, uri=job.ref.uri)
@@ -108,7 +114,14 @@ def assemble(
                 frames=len(frame_pts),
                 duration_s=job.info.duration_s,
                 dropped=(*job.encode.dropped, *result.dropped, *_lost(facts)),
-                notes=(*job.info.notes, *job.encode.notes, *result.notes, *_notes(facts)),
+                notes=(
+                    *job.info.notes,
+                    *job.encode.notes,
+                    *result.notes,
+                    *_notes(facts),
+                    *told,
+                    *analysis.notes,
+                ),
             )
             _publish(
                 job,
@@ -126,10 +139,13 @@ def assemble(
     storage.delete_prefix(chunk_prefix(destination, job.work_key))
     seconds = _summed(facts)
     seconds["assemble"] = time.process_time() - began
+    if post.needs.frames:
+        seconds["analyze"] = analysis.cpu_seconds
     stills = [one.still for one in facts if one.still is not None]
     return Assembled(
         outcome=outcome,
         still=max(stills, key=lambda still: still.change, default=None),
+        curves=_curves(analysis, facts) if post.steps else None,
         stage_cpu_seconds=seconds,
     )
 
@@ -185,6 +201,12 @@ def _notes(facts: Sequence[ChunkFacts]) -> tuple[str, ...]:
     if unplanned:
         notes.append(f"{unplanned} frames decoded that no packet announced were kept")
     return tuple(dict.fromkeys(notes))
+
+
+def _curves(analysis: Analysis, facts: Sequence[ChunkFacts]) -> Curves:
+    """Join what was measured before with the luma that the spans noted."""
+    luma = tuple(point for one in facts for point in one.luma)
+    return analysis.curves.model_copy(update={"luma": luma})
 
 
 def _lost(facts: Sequence[ChunkFacts]) -> tuple[str, ...]:

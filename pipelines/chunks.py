@@ -4,7 +4,6 @@ Ray hands rows as dictionaries and gives them back in any order; what a row mean
 Nothing here imports Ray, so every function can be called, and is tested, as it is.
 """
 
-import functools
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 
 from pipelines.attempts import Attempts
 from pipelines.context import RunContext
-from pipelines.jobs import VideoJob, chunk_of, read_video
+from pipelines.finishing import finish_of
+from pipelines.jobs import VideoJob, chunk_of, read_video_once
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.release_files import release_path
 from pipelines.scratch import scratch, sweep_scratch
@@ -88,6 +88,7 @@ def produce_row(row: Row, enhancer: "Enhancer", context: RunContext) -> Row:
                 source_path=source_path,
                 threads=context.decode_threads,
                 deadline=time.monotonic() + limit_s,
+                finish=finish_of(job, context),
             )
             path = folder / f"chunk.{job.encode.chunk_format}"
             facts = produce_chunk(run, enhancer, path, has_threads=context.has_threads)
@@ -109,7 +110,7 @@ def publish_chunk(path: Path, uri: str) -> None:
 
 def job_of(row: Row, context: RunContext) -> tuple[VideoJob, Span, str]:
     """Return the video, the span and the chunk's URI that ``row`` stands for."""
-    job, spans = _read_video_once(context.plan_uri, int_of(row, "row_group"))
+    job, spans = read_video_once(context.plan_uri, int_of(row, "row_group"))
     span = spans[int_of(row, "span")]
     return job, span, chunk_of(context.destination, job, span)
 
@@ -188,8 +189,3 @@ def unpack(
             planes.append(plane.reshape(rows, columns))
             offset += size_bytes
         yield frame_from_planes(planes, format_name, int(moment), None)
-
-
-@functools.lru_cache(maxsize=4)
-def _read_video_once(plan_uri: str, row_group: int) -> tuple[VideoJob, tuple[Span, ...]]:
-    return read_video(plan_uri, row_group)

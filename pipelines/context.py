@@ -1,11 +1,14 @@
 """What every worker of a run is told once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.cluster import Cluster
+from pipelines.post_files import PostFiles
 from pipelines.release_files import ReleaseRef
+from vgen import storage
 from vgen.config import Recipe
+from vgen.manifest import run_uri
 
 Topology = Literal["fused", "staged"]
 """fused: one actor call does a span from source to chunk; staged: an operator a stage."""
@@ -27,6 +30,13 @@ class RunContext:
     """cuda or cpu."""
     is_overwrite: bool = False
     """Replace files that vgen did not publish."""
+    post_files: PostFiles = field(default_factory=PostFiles)
+    """Read on the driver; its table lies at ``lut_uri``."""
+
+    @property
+    def lut_uri(self) -> str:
+        """Where the recipe's look-up table lies, if it names one."""
+        return storage.join(run_uri(self.destination, self.run_id), "post.cube")
 
     @property
     def has_threads(self) -> bool:

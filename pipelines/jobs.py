@@ -1,5 +1,6 @@
 """The rows of a plan: what a worker is told about one video and one span of it."""
 
+import functools
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -118,6 +119,12 @@ def read_video(plan_uri: str, row_group: int) -> tuple[VideoJob, tuple[Span, ...
     job = VideoJob.model_validate_json(table["video"][0].as_py())
     spans = tuple(Span.model_validate_json(text) for text in table["span"].to_pylist())
     return job, spans
+
+
+@functools.lru_cache(maxsize=4)
+def read_video_once(plan_uri: str, row_group: int) -> tuple[VideoJob, tuple[Span, ...]]:
+    """Do what ``read_video`` does, and keep the last few for this process's next row."""
+    return read_video(plan_uri, row_group)
 
 
 def chunk_of(destination: str, job: VideoJob, span: Span) -> str:

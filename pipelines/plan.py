@@ -4,9 +4,10 @@ The plan is written before any worker is asked for a network. It has one row gro
 that a worker reads its video alone and the driver never holds all timelines.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import pyarrow.parquet as pq
@@ -74,6 +75,7 @@ def judge_listing(
     release: ReleaseRef,
     manifests: Mapping[str, Manifest],
     device: str,
+    files_digest: str = "",
 ) -> list[PlannedVideo]:
     """Tell what is published already from what is to do, without opening a source.
 
@@ -84,9 +86,13 @@ def judge_listing(
         release: The network.
         manifests: What is published there, by work key.
         device: Device kind the network would run on.
+        files_digest: Of the files that the recipe names; empty where it names none.
     """
     arithmetic = numerics(device)
-    return [_listed(one, destination, recipe, release, manifests, arithmetic) for one in listing]
+    asked = recipe.digest()
+    if files_digest:
+        asked = hashlib.sha256(f"{asked}/{files_digest}".encode()).hexdigest()
+    return [_listed(one, destination, asked, release, manifests, arithmetic) for one in listing]
 
 
 def plan_run(
@@ -126,7 +132,7 @@ def plan_run(
         suffixes = {video.ref.uri: PurePosixPath(video.output_uri).suffix for video in skipped}
         with probed_path.open("w", encoding="utf-8") as lines:
             for video, probed in _probed(
-                todo, recipe, release.spec, (span_frames, row_bytes), num_cpus
+                todo, recipe, _with_reach(release.spec, recipe), (span_frames, row_bytes), num_cpus
             ):
                 if probed.encode is None:
                     video.status, video.fault = "failed", probed.fault
@@ -186,6 +192,12 @@ def probe_source(
     return ProbedVideo(info=info, encode=encode, last_duration=timeline.last_duration, spans=spans)
 
 
+def _with_reach(spec: ModelSpec, recipe: Recipe) -> ModelSpec:
+    """Return the network's needs with the frames around a span that post-processing looks at."""
+    reach = recipe.post.reach
+    return replace(spec, lead=spec.lead + reach, tail=spec.tail + reach)
+
+
 def _largest_frame_bytes(info: VideoInfo, encode: EncodePlan) -> int:
     video = info.video
     return max(
@@ -197,7 +209,7 @@ def _largest_frame_bytes(info: VideoInfo, encode: EncodePlan) -> int:
 def _listed(
     one: VideoRef | ListingFault,
     destination: str,
-    recipe: Recipe,
+    asked: str,
     release: ReleaseRef,
     manifests: Mapping[str, Manifest],
     arithmetic: str,
@@ -209,7 +221,7 @@ def _listed(
         source_uri=one.uri,
         etag=one.etag,
         release_digest=release.digest,
-        recipe_digest=recipe.digest(),
+        recipe_digest=asked,
         plan_version=PLAN_VERSION,
         numerics=arithmetic,
     )

@@ -6,10 +6,12 @@ from typing import TextIO
 
 from pipelines.assemble import Assembled
 from pipelines.chunks import Row
-from vgen.records import Still, VideoOutcome
+from vgen.records import Curves, Still, Totals, VideoOutcome
 
 KEPT_STILLS = 100
 """Pairs of stills that are kept for the report: those that changed most."""
+KEPT_CURVES = 100
+"""Videos whose curves are kept for the report: those that ended first."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +23,8 @@ class RunResult:
     outcomes: dict[int, VideoOutcome] = field(default_factory=dict)
     """By index in the plan."""
     stills: dict[str, Still] = field(default_factory=dict)
+    """By output URI."""
+    curves: dict[str, Curves] = field(default_factory=dict)
     """By output URI."""
     stage_cpu_seconds: dict[str, float] = field(default_factory=dict)
     num_reused: int = 0
@@ -43,5 +47,20 @@ class RunResult:
             self.stage_cpu_seconds[stage] = self.stage_cpu_seconds.get(stage, 0.0) + spent
         if assembled.still is not None:
             self.stills[assembled.outcome.output_uri] = assembled.still
+        if assembled.curves is not None and len(self.curves) < KEPT_CURVES:
+            self.curves[assembled.outcome.output_uri] = assembled.curves
         if len(self.stills) > KEPT_STILLS:
             del self.stills[min(self.stills, key=lambda uri: self.stills[uri].change)]
+
+
+def totals_of(outcomes: list[VideoOutcome]) -> Totals:
+    """Count outcomes; every listed video is in exactly one of the counts."""
+    done = [one for one in outcomes if one.status == "done"]
+    return Totals(
+        listed=len(outcomes),
+        done=len(done),
+        skipped=sum(one.status == "skipped" for one in outcomes),
+        failed=sum(one.status == "failed" for one in outcomes),
+        frames=sum(one.frames for one in done),
+        source_seconds=sum(one.duration_s for one in done),
+    )

@@ -6,7 +6,7 @@ nothing has happened. From ``execute`` on, work may be done, and the same call g
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pipelines.cluster import Cluster, connected, device_before_ray, idle_cluster
@@ -15,9 +15,10 @@ from pipelines.jobs import PlannedVideo
 from pipelines.listing import ListingFault, list_sources
 from pipelines.naming import scan_manifests
 from pipelines.places import check_apart, check_destination
+from pipelines.post_files import PostFiles, read_post_files
 from pipelines.progress import Progress
 from pipelines.release_files import ReleaseRef, resolve_release
-from pipelines.result import RunResult
+from pipelines.result import RunResult, totals_of
 from pipelines.scratch import scratch
 from vgen import storage
 from vgen.config import Recipe
@@ -25,7 +26,7 @@ from vgen.errors import ConfigError
 from vgen.manifest import Manifest, new_run_id, run_uri, utc_now
 from vgen.media.encoders import check_encoder
 from vgen.models.release import check_restores
-from vgen.records import RunReport, Speed, Totals, VideoOutcome, VideoRef
+from vgen.records import RunReport, Speed, VideoOutcome, VideoRef
 
 _STAGES = ("decode", "enhance", "post", "encode", "assemble")
 
@@ -56,6 +57,8 @@ class Prepared:
     listing: list[VideoRef | ListingFault]
     manifests: dict[str, Manifest]
     """What is published, by work key."""
+    post_files: PostFiles = field(default_factory=PostFiles)
+    """What the recipe's post-processing names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ def prepare(request: Request, *, is_dry: bool = False) -> Prepared:
     check_encoder(request.recipe.encode)
     release = resolve_release(request.recipe.release, registry=request.registry)
     check_restores(release.name, release.spec)
+    post_files = read_post_files(request.recipe.post)
     source = request.source
     destination = storage.normalize_uri(request.destination)
     check_apart(source, destination)
@@ -94,6 +98,7 @@ def prepare(request: Request, *, is_dry: bool = False) -> Prepared:
         release=release,
         listing=listing,
         manifests={one.work_key: one for one in scan_manifests(destination).values()},
+        post_files=post_files,
     )
 
 
@@ -174,7 +179,12 @@ def execute_on(
         release=prepared.release,
         device=cluster.device,
         is_overwrite=request.is_overwrite,
+        post_files=replace(prepared.post_files, lut=None),
     )
+    if request.recipe.post.steps:
+        from pipelines.analyze import analyze_videos  # imports OpenCV
+
+        analyze_videos(plan.videos, context, cluster, lut=prepared.post_files.lut, say=say)
     todo = [video for video in plan.videos if video.status == "todo"]
     with scratch("run") as folder:
         log_path = folder / "spans.jsonl"
@@ -242,6 +252,7 @@ def videos_of(prepared: Prepared, device: str) -> list[PlannedVideo]:
         release=prepared.release,
         manifests=prepared.manifests,
         device=device,
+        files_digest=prepared.post_files.digest,
     )
 
 
@@ -264,19 +275,6 @@ def describe_plan(videos: list[PlannedVideo], cluster: Cluster) -> str:
     place = "this machine" if cluster.is_embedded else "the cluster"
     gpus = f" and {cluster.num_gpus} GPUs" if cluster.num_gpus else ", no GPU"
     return f"{', '.join(counts)}; {place} has {cluster.num_cpus} CPUs{gpus}"
-
-
-def totals_of(outcomes: list[VideoOutcome]) -> Totals:
-    """Count outcomes; every listed video is in exactly one of the counts."""
-    done = [one for one in outcomes if one.status == "done"]
-    return Totals(
-        listed=len(outcomes),
-        done=len(done),
-        skipped=sum(one.status == "skipped" for one in outcomes),
-        failed=sum(one.status == "failed" for one in outcomes),
-        frames=sum(one.frames for one in done),
-        source_seconds=sum(one.duration_s for one in done),
-    )
 
 
 def _seed(prepared: Prepared) -> str:

@@ -23,6 +23,7 @@ from vgen.records import ChunkFacts, Span, Still
 
 if TYPE_CHECKING:
     from vgen.enhance.enhancer import Enhancer
+    from vgen.enhance.finish import Finish
     from vgen.enhance.stills import StillPicker
 
 # Frames that a GPU actor's decoder and encoder may run ahead and behind.
@@ -46,6 +47,8 @@ class SpanRun:
     notes: list[str] = field(default_factory=list)
     deadline: float = float("inf")
     """On ``time.monotonic``."""
+    finish: "Finish | None" = None
+    """Post-processing, where the recipe asks for any."""
     first_frame_at: float = 0.0
     """Wall clock when the first restored frame came."""
 
@@ -114,6 +117,7 @@ def enhanced(
         strength=run.recipe.strength,
         notes=run.notes,
         out_color=run.job.encode.color,
+        finish=run.finish,
         uri=run.job.ref.uri,
     )
     for frame in picker.after(restored):
@@ -150,28 +154,32 @@ def facts_of(
         notes=tuple(dict.fromkeys(run.notes)),
         dropped=tuple(sorted(run.stats.uncarried)),
         stage_cpu_seconds=seconds,
+        luma=run.finish.points(run.span) if run.finish else (),
         still=still,
     )
 
 
 def _attempted(run: SpanRun, enhancer: "Enhancer", path: Path, *, has_threads: bool) -> ChunkFacts:
     now: Callable[[], float] = time.thread_time if has_threads else time.process_time
-    clocks: list[StageClock] = []
+    clocks = {"": StageClock(now)}
 
     def staged(stage: str, frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         if not has_threads:
-            return clocks[0].metered(stage, frames)
+            return clocks[""].metered(stage, frames)
         return read_ahead(_in_thread(stage, frames, clocks), READ_AHEAD_FRAMES)
 
-    clocks.append(StageClock(now))
+    if run.finish is not None:
+        # Looked up when frames are asked for: by then the thread that restores has its clock.
+        owner = "enhance" if has_threads else ""
+        run.finish.meter = lambda stage, items: clocks[owner].metered(stage, items)
     picker = picker_of(run)
     frames = staged("decode", decoded(run))
     frames = staged("enhance", enhanced(run, enhancer, frames, picker))
-    clocks[0].switch("encode")
+    clocks[""].switch("encode")
     chunk = encode_chunk(frames, run.job.encode, path, uri=run.job.ref.uri)
-    clocks[0].switch(None)
+    clocks[""].switch(None)
     seconds: dict[str, float] = {}
-    for clock in clocks:
+    for clock in clocks.values():
         for stage, spent in clock.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
     facts = facts_of(run, chunk, seconds, picker.still())
@@ -180,9 +188,8 @@ def _attempted(run: SpanRun, enhancer: "Enhancer", path: Path, *, has_threads: b
 
 
 def _in_thread(
-    stage: str, frames: Iterable[av.VideoFrame], clocks: list[StageClock]
+    stage: str, frames: Iterable[av.VideoFrame], clocks: dict[str, StageClock]
 ) -> Iterator[av.VideoFrame]:
     # Runs in the read-ahead thread, whose CPU time only a clock made there can see.
-    clock = StageClock(time.thread_time)
-    clocks.append(clock)
-    yield from clock.metered(stage, frames)
+    clocks[stage] = StageClock(time.thread_time)
+    yield from clocks[stage].metered(stage, frames)

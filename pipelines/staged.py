@@ -26,6 +26,7 @@ from pipelines.chunks import (
     unpack,
 )
 from pipelines.context import RunContext
+from pipelines.finishing import finish_of
 from pipelines.outcome import HANG_GRACE_S, process_ends_after
 from pipelines.scratch import scratch
 from pipelines.sources import check_unchanged, local_source
@@ -103,12 +104,16 @@ class EnhanceFrames:
         def restore(frames: Iterator[av.VideoFrame], facts: ChunkFacts) -> Row:
             run = _span_run(row, self._context)
             clock = StageClock(time.process_time)
+            run.finish = finish_of(run.job, self._context)
+            if run.finish is not None:
+                run.finish.meter = clock.metered
             picker = picker_of(run)
             restored = enhanced(run, self._enhancer, frames, picker)
             planes, pts = pack(clock.metered("enhance", restored))
             told = {
                 "notes": tuple(run.notes),
                 "still": picker.still(),
+                "luma": run.finish.points(run.span) if run.finish else (),
                 "stage_cpu_seconds": {**facts.stage_cpu_seconds, **clock.seconds},
             }
             return _with_frames(_small(row), planes, pts, facts.model_copy(update=told))

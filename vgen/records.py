@@ -9,7 +9,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Stage = Literal[
-    "list", "probe", "plan", "decode", "enhance", "encode", "assemble", "verify", "publish"
+    "list",
+    "probe",
+    "plan",
+    "analyze",
+    "decode",
+    "enhance",
+    "encode",
+    "assemble",
+    "verify",
+    "publish",
 ]
 
 
@@ -87,6 +96,31 @@ class Fault(Record):
     """One sentence."""
 
 
+LumaPoint = tuple[int, float, float]
+"""A frame's number, and its mean luma in 8-bit levels before restoration and at the end."""
+PathPoint = tuple[int, float, float, float, float, float, float]
+"""A frame's number; where the camera is: right and down in percent of the width and turned in
+degrees, counted from the start of its shot; and the same where it seems to be afterwards."""
+
+MAX_POINTS = 400
+"""Frames of a video that its curves show, at most."""
+
+
+def point_stride(num_frames: int) -> int:
+    """Return n where every n-th frame of a video is a point of its curves."""
+    return max(-(-num_frames // MAX_POINTS), 1)
+
+
+class Curves(Record):
+    """What post-processing did to a video over time, at the frames of ``point_stride``."""
+
+    shots: tuple[int, ...] = ()
+    """Number of each shot's first frame."""
+    path: tuple[PathPoint, ...] = ()
+    """Empty where the camera's motion was not measured."""
+    luma: tuple[LumaPoint, ...] = ()
+
+
 class Still(Record):
     """The pair of stills where a span changed most."""
 
@@ -125,6 +159,8 @@ class ChunkFacts(Record):
     """The same of the source frame after the span, where one was decoded as context."""
     stage_cpu_seconds: dict[str, float] = {}
     """CPU seconds by stage: decode, enhance, post, encode."""
+    luma: tuple[LumaPoint, ...] = ()
+    """Of some of the frames, where they were post-processed."""
     still: Still | None = None
 
 

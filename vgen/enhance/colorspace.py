@@ -87,15 +87,37 @@ class Converter:
         if self._source.has_same_signals(target):
             codes = self._carried([_float(plane) for plane in planes])
         else:
-            rgb_nchw = _enlarged(self.rgb(planes), self._scale)
-            codes = [
-                code.new_full(code.shape, offset)
-                for code, (_, offset) in zip(self._on_grids(rgb_nchw), target.scales(), strict=True)
-            ]
-            self._add(codes, rgb_nchw, 1.0)
+            codes = self._painted(_enlarged(self.rgb(planes), self._scale))
         if residual_nchw is not None:
             self._add(codes, residual_nchw, strength)
         return [self._rounded(code) for code in codes]
+
+    def restored(
+        self, source_nchw: Tensor, residual_nchw: Tensor | None, *, strength: float = 1.0
+    ) -> Tensor:
+        """Return R'G'B' at the output's size: the source's, enlarged, plus the residual.
+
+        Args:
+            source_nchw: As made by ``rgb``; the very tensor comes back where nothing changes it.
+            residual_nchw: What to add; None for nothing.
+            strength: How much of it.
+        """
+        base_nchw = _enlarged(source_nchw, self._scale)
+        return base_nchw if residual_nchw is None else base_nchw + strength * residual_nchw
+
+    def paint(self, rgb_nchw: Tensor) -> list[Plane]:
+        """Return output planes of R'G'B' at the output's size, rounded once."""
+        return [self._rounded(code) for code in self._painted(rgb_nchw)]
+
+    def _painted(self, rgb_nchw: Tensor) -> list[Tensor]:
+        codes = [
+            code.new_full((1, 1, *code.shape[-2:]), offset)
+            for code, (_, offset) in zip(
+                self._on_grids(rgb_nchw), self._target.scales(), strict=True
+            )
+        ]
+        self._add(codes, rgb_nchw, 1.0)
+        return codes
 
     def _carried(self, planes: Sequence[Tensor]) -> list[Tensor]:
         """Return source planes as target code values: larger, on its grid, at its depth."""

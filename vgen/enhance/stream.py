@@ -2,11 +2,12 @@
 
 Frames go through their own planes: what the network adds in RGB is turned into the planes'
 coding and added there (``vgen.enhance.colorspace``). Where nothing is added and nothing
-converted, the frame that came is the frame that goes.
+converted, the frame that came is the frame that goes. Frames that post-processing changes are
+painted from its RGB instead (``vgen.enhance.finish``).
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import av
@@ -15,6 +16,7 @@ from torch import Tensor
 from vgen.enhance.coding import Coding, target_coding
 from vgen.enhance.colorspace import Converter, Plane
 from vgen.enhance.enhancer import Enhancer
+from vgen.enhance.finish import Finish, Restored
 from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
 from vgen.enhance.windows import Shown
 from vgen.errors import DecodeError
@@ -29,6 +31,12 @@ class _Source:
     planes: list[Tensor]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    source: _Source
+    residual_nchw: Tensor | None
+
+
 def enhance_frames(
     enhancer: Enhancer,
     frames: Iterable[av.VideoFrame],
@@ -39,6 +47,7 @@ def enhance_frames(
     strength: float,
     notes: list[str],
     out_color: ColorTags | None = None,
+    finish: Finish | None = None,
     uri: str = "",
 ) -> Iterator[av.VideoFrame]:
     """Yield the restored frames that ``span`` owns, in order, each with its source's PTS.
@@ -53,6 +62,7 @@ def enhance_frames(
         notes: Told what the report should know.
         out_color: Tags of the output; None for the source's. An unspecified matrix in it
             stands for the source's.
+        finish: Post-processing; None for none. Its reach is part of the span's context.
         uri: The source, for errors.
 
     Raises:
@@ -64,24 +74,75 @@ def enhance_frames(
     target = target_coding(video, out_format, out_color)
     checked = (_checked(to_planar(frame), video, uri) for frame in frames)
     adds_nothing = enhancer.is_identity or strength == 0
-    if adds_nothing and scale == 1 and source == target:
+    if adds_nothing and finish is None and scale == 1 and source == target:
         yield from (frame for frame in checked if span.owns(_pts(frame)))
         return
     converter = Converter(source, target, scale=scale, device=enhancer.device, uri=uri)
-    if adds_nothing:
-        for frame in checked:
-            if span.owns(_pts(frame)):
-                planes = converter.compose(converter.load(planes_of(frame)), None)
-                yield _made(planes, target, frame)
+    restored = _restored(
+        enhancer, checked, span, converter, source, finish, notes, adds_nothing=adds_nothing
+    )
+    if finish is None:
+        for pair in restored:
+            planes = converter.compose(pair.source.planes, pair.residual_nchw, strength=strength)
+            yield _made(planes, target, pair.source.frame)
         return
-    shown = _shown(checked, span, converter, source)
+    for pair, finished_nchw in finish.run(_entering(restored, span, converter, strength)):
+        if not span.owns(_pts(pair.source.frame)):
+            continue
+        if finished_nchw is None:
+            planes = converter.compose(pair.source.planes, pair.residual_nchw, strength=strength)
+        else:
+            planes = converter.paint(finished_nchw)
+        yield _made(planes, target, pair.source.frame)
+
+
+def _restored(
+    enhancer: Enhancer,
+    frames: Iterator[av.VideoFrame],
+    span: Span,
+    converter: Converter,
+    source: Coding,
+    finish: Finish | None,
+    notes: list[str],
+    *,
+    adds_nothing: bool,
+) -> Iterator[_Pair]:
+    """Yield the frames that the span owns, and those that post-processing looks at."""
+
+    def is_wanted(frame: av.VideoFrame) -> bool:
+        pts = _pts(frame)
+        return span.owns(pts) or (finish is not None and finish.reaches(span, _number(span, pts)))
+
+    if adds_nothing:
+        for frame in frames:
+            if is_wanted(frame):
+                planes = converter.load(planes_of(frame))
+                yield _Pair(source=_Source(frame=frame, planes=planes), residual_nchw=None)
+        return
+    shown = _shown(frames, span, converter, source, is_wanted)
     for item, residual_nchw in enhancer.residuals(shown, notes=notes):
-        planes = converter.compose(item.planes, residual_nchw, strength=strength)
-        yield _made(planes, target, item.frame)
+        yield _Pair(source=item, residual_nchw=residual_nchw)
+
+
+def _entering(
+    pairs: Iterable[_Pair], span: Span, converter: Converter, strength: float
+) -> Iterator[Restored[_Pair]]:
+    for pair in pairs:
+        source_nchw = converter.rgb(pair.source.planes)
+        yield Restored(
+            key=pair,
+            number=_number(span, _pts(pair.source.frame)),
+            source_nchw=source_nchw,
+            restored_nchw=converter.restored(source_nchw, pair.residual_nchw, strength=strength),
+        )
 
 
 def _shown(
-    frames: Iterator[av.VideoFrame], span: Span, converter: Converter, source: Coding
+    frames: Iterator[av.VideoFrame],
+    span: Span,
+    converter: Converter,
+    source: Coding,
+    is_wanted: Callable[[av.VideoFrame], bool],
 ) -> Iterator[Shown[_Source]]:
     previous: Thumbnail | None = None
     for frame in frames:
@@ -92,7 +153,7 @@ def _shown(
             key=_Source(frame=frame, planes=planes),
             tensor_nchw=converter.rgb(planes),
             starts_shot=previous is not None and is_cut(previous, current),
-            is_owned=span.owns(_pts(frame)),
+            is_owned=is_wanted(frame),
             frame=_number(span, _pts(frame)),
         )
         previous = current

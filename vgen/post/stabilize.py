@@ -151,6 +151,15 @@ def _warped(frame_1chw: Tensor, theta: Tensor) -> Tensor:
     return warped.clamp(0, 1)
 
 
+def camera_path(shot: Sequence[FrameStats]) -> Maps:
+    """Return the maps from each frame of a shot to its first, as far as motion is trusted."""
+    trusted = _trusted(shot)
+    if not trusted.any():
+        return np.tile([0.0, 0.0, 1.0, 0.0], (len(shot), 1))
+    steps = _steps(shot, trusted)
+    return accumulate(np.concatenate([[[0.0, 0.0, 1.0, 0.0]], steps[1:]]))
+
+
 def _trusted(shot: Sequence[FrameStats]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Return for each frame but the first whether its motion is trusted."""
     return np.array(

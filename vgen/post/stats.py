@@ -28,6 +28,9 @@ DISPLAY_GAMMA = 2.2
 """Power that takes code values to linear light."""
 MIN_EXPOSED = 0.05
 """A frame with a smaller share of well-exposed pixels says nothing about the light."""
+MEASURED_ROWS = 60
+"""Light and colour are taken from about so many rows, and as many pixels of each, which say as much
+as all of them."""
 GRID = (12, 16)
 """Rows and columns of cells whose brightness is compared with the frame before."""
 NOISE_BLOCK = 32
@@ -71,6 +74,7 @@ class Observer:
         small_hwc: NDArray[np.uint8],
         *,
         luma_hw: NDArray[np.uint8] | None = None,
+        luma_gain: float = 1.0,
         starts_shot: bool = False,
     ) -> FrameStats:
         """Measure one frame.
@@ -79,6 +83,7 @@ class Observer:
             frame: Its number.
             small_hwc: Small RGB picture, all of one size.
             luma_hw: Luma in the full size, 8-bit levels, where noise is to be measured.
+            luma_gain: Levels of it for one level of R'G'B'; below 1 in limited range.
             starts_shot: Whether a cut lies before it, so that nothing is compared across.
         """
         if small_hwc.ndim != 3 or small_hwc.shape[2] != 3 or small_hwc.dtype != np.uint8:
@@ -94,14 +99,15 @@ class Observer:
             measure_picture(small_hwc),
             frame=frame,
             log_gain=0.0 if before is None else _log_gain(before[1], cells_hw),
-            sigma=None if luma_hw is None else measure_noise(luma_hw),
+            sigma=None if luma_hw is None else measure_noise(luma_hw) / luma_gain,
             motion=motion,
         )
 
 
 def measure_picture(small_hwc: NDArray[np.uint8]) -> FrameStats:
     """Measure light and colour of a picture by itself, such as a reference still, as frame 0."""
-    rgb_n3 = small_hwc.reshape(-1, 3).astype(np.float32) / np.float32(255)
+    step = max(min(small_hwc.shape[:2]) // MEASURED_ROWS, 1)
+    rgb_n3 = small_hwc[::step, ::step].reshape(-1, 3).astype(np.float32) / np.float32(255)
     luma_n = np.asarray(rgb_n3 @ np.array(LUMA, np.float32), np.float32)
     ycc_n3 = np.stack([luma_n, rgb_n3[:, 2] - luma_n, rgb_n3[:, 0] - luma_n], axis=1)
     mean, spread = ycc_n3.mean(axis=0), ycc_n3.std(axis=0)

@@ -1,0 +1,238 @@
+"""The analyze pass: measure whole videos on CPUs before any span is processed.
+
+Stretches of a video are measured in parallel, from small pictures, and reduced to one object; a
+rerun takes the object that is there. Figures are of single frames or of two neighbours, so they do
+not depend on where the stretches were cut.
+"""
+
+import logging
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import ray
+
+from pipelines.analysis import Analysis, analysis_uri
+from pipelines.cluster import Cluster
+from pipelines.context import RunContext
+from pipelines.jobs import PlannedVideo, VideoJob, read_video_once
+from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.sources import check_unchanged, local_source
+from pipelines.span import SpanRun, decoded
+from vgen import storage
+from vgen.enhance.coding import Coding
+from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
+from vgen.enhance.small import luma_levels, small_rgb
+from vgen.errors import MediaError
+from vgen.manifest import OWN_FOLDER
+from vgen.media.decode import DecodeStats, NeedsSequential
+from vgen.media.pixels import planar_format, planes_of
+from vgen.post.fit import fitting, shown_aspect
+from vgen.post.stats import FrameStats, Observer, merge_stats
+from vgen.post_options import Needs
+from vgen.records import Fault, Span
+
+log = logging.getLogger(__name__)
+
+VIDEOS_IN_FLIGHT_PER_CPU = 2
+"""Videos whose stretches are handed out at once: enough to keep a cluster busy."""
+NOISE_STRIDE = 12
+"""Noise is measured in one frame of so many, and where shots start: a shot has one level."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Observed:
+    """What was measured of one stretch."""
+
+    stats: list[FrameStats] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+    """Numbers of the frames that start a shot."""
+    cpu_seconds: float = 0.0
+    fault: Fault | None = None
+
+
+def analyze_videos(
+    videos: Sequence[PlannedVideo],
+    context: RunContext,
+    cluster: Cluster,
+    *,
+    lut: bytes | None,
+    say: Callable[[str], None],
+) -> None:
+    """Do what post-processing needs before any span; a fault of the file fails its video.
+
+    Args:
+        videos: Of the plan; those that are to do and were not analyzed are.
+        context: The constants of the run.
+        cluster: How much to use.
+        lut: The look-up table that the recipe names, put where workers find it.
+        say: Told a line if there is work.
+
+    Raises:
+        StorageError, ray.exceptions.RayError: infrastructure failed; a rerun goes on.
+    """
+    todo = [video for video in videos if video.status == "todo"]
+    if todo and lut is not None:
+        storage.write_bytes(context.lut_uri, lut)
+    if not todo or not context.recipe.post.needs.frames:
+        return
+    chunks = storage.join(context.destination, OWN_FOLDER, "chunks")
+    there = {one.uri for one in storage.list_objects(chunks)}
+    waiting = deque(
+        one for one in todo if analysis_uri(context.destination, one.work_key) not in there
+    )
+    say(f"measuring {len(waiting)} videos for {', '.join(context.recipe.post.steps)}")
+    limit = VIDEOS_IN_FLIGHT_PER_CPU * cluster.num_cpus
+    running: dict[ray.ObjectRef, PlannedVideo] = {}
+    while waiting or running:
+        while waiting and len(running) < limit:
+            video = waiting.popleft()
+            running[_started(video, context)] = video
+        [ready], _ = ray.wait(list(running), num_returns=1)
+        video = running.pop(ready)
+        video.fault = _collected(ready, video)
+        if video.fault is not None:
+            log.warning("analysis failed: %s", video.fault.message)
+            video.status = "failed"
+
+
+def observe(row_group: int, number: int, context: RunContext) -> Observed:
+    """Measure one stretch of a video: the span at ``number``; runs in a worker."""
+    job, spans = read_video_once(context.plan_uri, row_group)
+    settings, _ = fitting(context.recipe.post, job.info.video)
+    began, observed = time.process_time(), Observed()
+    cv2.setNumThreads(1)
+    if not settings.needs.frames:
+        return observed
+    limit_s = context.recipe.limits.seconds_per_file
+    try:
+        check_unchanged(job.ref)
+        with (
+            local_source(job.ref, job.info) as source_path,
+            process_ends_after(limit_s + HANG_GRACE_S),
+        ):
+            run = SpanRun(
+                job=job,
+                span=stretch_of(spans, number),
+                recipe=context.recipe,
+                source_path=source_path,
+                threads=1,
+                deadline=time.monotonic() + limit_s,
+            )
+            try:
+                observed = measure_stretch(run, settings.needs)
+            except NeedsSequential:
+                run.is_from_start, run.stats = True, DecodeStats()
+                observed = measure_stretch(run, settings.needs)
+    except MediaError as error:
+        return Observed(fault=fault_of("analyze", error))
+    observed.cpu_seconds = time.process_time() - began
+    return observed
+
+
+def stretch_of(spans: Sequence[Span], number: int) -> Span:
+    """Return the span at ``number`` with one frame of context before it and none after."""
+    span = spans[number]
+    own = span.pts[span.lead : len(span.pts) - span.tail]
+    before: tuple[int, ...] = ()
+    if number:
+        last = spans[number - 1]
+        before = (last.pts[len(last.pts) - last.tail - 1],)
+    return Span(
+        start=span.start,
+        stop=span.stop,
+        lead=len(before),
+        begin_pts=before[0] if span.start > 1 else None,
+        start_pts=span.start_pts,
+        stop_pts=span.stop_pts,
+        end_pts=span.stop_pts,
+        pts=before + own,
+    )
+
+
+def measure_stretch(run: SpanRun, needs: Needs) -> Observed:
+    """Measure the frames that a stretch owns; those that no packet announced are passed over."""
+    video, span, observed = run.job.info.video, run.span, Observed()
+    coding = Coding.of(planar_format(video.planar_format), video.color)
+    observer = Observer(with_motion=needs.motion, aspect=shown_aspect(video))
+    previous: Thumbnail | None = None
+    for frame in decoded(run):
+        assert frame.pts is not None
+        at = bisect_left(span.pts, frame.pts)
+        if span.pts[at : at + 1] != (frame.pts,):
+            continue
+        number, planes = span.start - span.lead + at, planes_of(frame)
+        current = thumbnail(planes[0], coding.format.bit_depth)
+        starts_shot = previous is not None and is_cut(previous, current)
+        previous = current
+        luma_hw, gain = None, 1.0
+        if needs.noise and (number % NOISE_STRIDE == 0 or starts_shot):
+            luma_hw, gain = luma_levels(planes, coding)
+        row = observer.see(
+            number,
+            small_rgb(planes, coding, uri=run.job.ref.uri),
+            luma_hw=luma_hw,
+            luma_gain=gain,
+            starts_shot=starts_shot,
+        )
+        if span.owns(frame.pts):
+            observed.stats.append(row)
+            observed.cuts += [number] * starts_shot
+    return observed
+
+
+def reduce_video(row_group: int, context: RunContext, *parts: Observed) -> Fault | None:
+    """Reduce what was measured of a video to its analysis and store it; runs in a worker."""
+    faults = [part.fault for part in parts if part.fault is not None]
+    if faults:
+        return faults[0]
+    job, _ = read_video_once(context.plan_uri, row_group)
+    began = time.process_time()
+    analysis = analyzed(job, parts, context)
+    spent_s = time.process_time() - began + sum(part.cpu_seconds for part in parts)
+    analysis = analysis.model_copy(update={"cpu_seconds": spent_s})
+    uri = analysis_uri(context.destination, job.work_key)
+    storage.write_bytes(uri, analysis.model_dump_json().encode())
+    return None
+
+
+def analyzed(job: VideoJob, parts: Sequence[Observed], context: RunContext) -> Analysis:
+    """Return the analysis of a video from the measures of its stretches."""
+    # Torch, which those who only measure do without.
+    from vgen.post.chain import plan_chain
+    from vgen.post.told import curves_of, notes_of
+
+    settings, _ = fitting(context.recipe.post, job.info.video)
+    stats = merge_stats(part.stats for part in parts)
+    cuts = sorted(cut for part in parts for cut in part.cuts)
+    plan = plan_chain(
+        settings,
+        stats,
+        cuts,
+        aspect=shown_aspect(job.info.video),
+        reference=context.post_files.reference,
+    )
+    curves = curves_of(stats, cuts, plan, job.info.num_frames)
+    return Analysis(
+        plan=plan.model_dump_json(),
+        notes=notes_of(settings, plan, len(curves.shots)),
+        curves=curves,
+    )
+
+
+def _started(video: PlannedVideo, context: RunContext) -> ray.ObjectRef:
+    measure = ray.remote(observe).options(num_cpus=1, max_retries=1)
+    reduce = ray.remote(reduce_video).options(num_cpus=1, max_retries=1)
+    parts = [measure.remote(video.row_group, n, context) for n in range(len(video.spans))]
+    return reduce.remote(video.row_group, context, *parts)
+
+
+def _collected(reference: ray.ObjectRef, video: PlannedVideo) -> Fault | None:
+    try:
+        return ray.get(reference)  # type: ignore[no-any-return]
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        message = f"the process that analyzed it died ({type(error).__name__}): {video.ref.uri}"
+        return Fault(stage="analyze", kind=type(error).__name__, message=message)

@@ -1,0 +1,51 @@
+"""Post-processing as workers find it: a video's analysis and the run's table, made into a chain."""
+
+import functools
+from typing import TYPE_CHECKING
+
+from pipelines.analysis import read_analysis
+from pipelines.context import RunContext
+from pipelines.jobs import VideoJob
+from vgen import storage
+from vgen.post.fit import fitting
+from vgen.post_options import PostSettings
+from vgen.records import point_stride
+
+if TYPE_CHECKING:
+    from vgen.enhance.finish import Finish
+    from vgen.post.lut import Lut
+
+
+def finish_of(job: VideoJob, context: RunContext) -> "Finish | None":
+    """Return the post-processing of a span of ``job``; None where the recipe asks for none.
+
+    Raises:
+        StorageError: the video was not analyzed, or the run's table is gone.
+    """
+    settings, _ = fitting(context.recipe.post, job.info.video)
+    if not settings.steps:
+        return None
+    # The driver imports this module too, and should not pay for torch.
+    from vgen.enhance.finish import Finish
+    from vgen.post.chain import Chain, ChainPlan
+
+    plan = ChainPlan()
+    if settings.needs.frames:
+        plan = ChainPlan.model_validate_json(read_analysis(context.destination, job).plan)
+    return Finish(
+        chain=Chain(settings, plan, lut=_lut(settings, context)),
+        stride=point_stride(job.info.num_frames),
+    )
+
+
+def _lut(settings: PostSettings, context: RunContext) -> "Lut | None":
+    if "color" not in settings.steps or settings.color.lut is None:
+        return None
+    return _parsed(context.lut_uri, settings.color.lut)
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(lut_uri: str, named: str) -> "Lut":
+    from vgen.post.lut import parse_cube
+
+    return parse_cube(storage.read_bytes(lut_uri).decode("utf-8", errors="replace"), uri=named)
