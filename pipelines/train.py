@@ -92,7 +92,15 @@ def prepare_training(request: TrainRequest) -> TrainRequest:
     if not storage.is_folder(data_uri):
         raise ConfigError(f"DATA {data_uri!r} is no folder or prefix with clips in it")
     storage.check_reachable(run_uri, writable=True)
+    _check_start(request.settings)
     return dataclasses.replace(request, data=data_uri, run=run_uri)
+
+
+def _check_start(settings: TrainSettings) -> None:
+    if settings.start_from:
+        from vgen.training.initial import check_start  # imports torch
+
+        check_start(settings)
 
 
 def train_on_ray(request: TrainRequest, *, say: Callable[[str], None]) -> Trained:

@@ -221,6 +221,24 @@ def folded_state(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def unfolded(folded: TemporalUNet, fresh: TemporalUNet) -> TemporalUNet:
+    """Return ``fresh``, of the same settings, made to compute what ``folded`` does.
+
+    The narrow branches keep their fresh weights, and the wide ones take the difference.
+    """
+    state = dict(folded.state_dict())
+    for name, rep in fresh.named_modules():
+        if isinstance(rep, RepConv):
+            weight, bias = state.pop(f"{name}.weight"), state.pop(f"{name}.bias")
+            made_weight, made_bias = rep.kernel()
+            assert rep.wide.bias is not None
+            state |= {f"{name}.{key}": value for key, value in rep.state_dict().items()}
+            state[f"{name}.wide.weight"] = rep.wide.weight + weight - made_weight
+            state[f"{name}.wide.bias"] = rep.wide.bias + bias - made_bias
+    fresh.load_state_dict(state)
+    return fresh
+
+
 def widen_window(single: TemporalUNet, window: int) -> TemporalUNet:
     """Return a network over ``window`` frames that starts out equal to ``single``."""
     wide = TemporalUNet(replace(single.settings, window=window), is_folded=single.is_folded)

@@ -9,12 +9,14 @@ drops what lies beyond its checkpoint.
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
+from tensorboardX.event_file_writer import EventsWriter  # type: ignore[import-untyped]
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
 from vgen import storage
@@ -51,8 +53,12 @@ class Journal:
         self._run_uri = run_uri
         self._rows = [row for row in read_curves(run_uri) if float(row["step"]) <= step]
         self._folder = tempfile.mkdtemp(prefix="vgen-events-")
-        # Events beyond the checkpoint were told by an attempt that is being repeated.
-        self._events = SummaryWriter(self._folder, purge_step=step + 1 if step else None)
+        # Not SummaryWriter: its thread goes on writing into a file that is being published.
+        self._events = EventsWriter(str(Path(self._folder) / "events"))
+        if step:
+            # Events beyond the checkpoint were told by an attempt that is being repeated.
+            log = SessionLog(status=SessionLog.START)
+            self._events.write_event(Event(step=step + 1, session_log=log))
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +78,7 @@ class Journal:
         step = int(row["step"])
         for name, value in row.items():
             if name != "step" and not isinstance(value, str):
-                self._events.add_scalar(name, value, step)
+                self._tell(Summary.Value(tag=name, simple_value=float(value)), step)
 
     def add_picture(self, png: bytes, *, step: int) -> None:
         """Publish a validation picture.
@@ -82,8 +88,7 @@ class Journal:
         """
         storage.write_bytes(storage.join(self._run_uri, PICTURES, f"{step:08d}.png"), png)
         image = Summary.Image(encoded_image_string=png)
-        summary = Summary(value=[Summary.Value(tag="restored", image=image)])
-        self._events.file_writer.add_summary(summary, step)
+        self._tell(Summary.Value(tag="restored", image=image), step)
 
     def publish(self) -> None:
         """Write curves and events.
@@ -97,3 +102,7 @@ class Journal:
         for path in Path(self._folder).iterdir():
             uri = storage.join(self._run_uri, EVENTS, path.name)
             storage.publish(path, uri, remove_source=False)
+
+    def _tell(self, value: Summary.Value, step: int) -> None:
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=[value]))
+        self._events.write_event(event)

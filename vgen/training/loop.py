@@ -22,11 +22,12 @@ from vgen import storage
 from vgen.errors import VgenError
 from vgen.models.generator import SIZES
 from vgen.models.vae import VideoVae
-from vgen.training.checkpoints import from_bytes, list_checkpoints, new_network
+from vgen.training.checkpoints import from_bytes, list_checkpoints
 from vgen.training.clips import Material, load_material
 from vgen.training.distributed import Group
 from vgen.training.duel import adversarial_step, critics_of
 from vgen.training.feed import Feed, View
+from vgen.training.initial import initial_network
 from vgen.training.keeper import CHECKPOINTS, Keeper
 from vgen.training.pace import Begun, News, Pace
 from vgen.training.schedule import kl_weight, learning_rate, stage_at
@@ -150,7 +151,7 @@ def start(settings: TrainSettings, place: Place) -> TrainState:
         return state
     torch.manual_seed(settings.seed)
     stage = stage_at(settings, 0)
-    network = new_network(settings, window=1 if stage == "single" else None)
+    network = initial_network(settings, place.group, is_single_frame=stage == "single")
     return TrainState.fresh(network.to(place.device), stage)
 
 

@@ -24,7 +24,8 @@ def stage_at(settings: TrainSettings, spent: float) -> Stage:
     pixel_share = 1 - settings.adversarial.share
     if settings.adversarial.share and spent >= pixel_share:
         return "adversarial"
-    return "single" if spent < settings.single_frame_share * pixel_share else "window"
+    single_share = 0.0 if settings.start_from else settings.single_frame_share
+    return "single" if spent < single_share * pixel_share else "window"
 
 
 def learning_rate(settings: TrainSettings, spent: float, stage_steps: int) -> float:

@@ -57,6 +57,23 @@ def test_scalars_and_pictures_are_there_for_tensorboard(tmp_path):
     assert picture.image.encoded_image_string == b"png"
 
 
+def test_large_pictures_are_published_whole(tmp_path):
+    large = bytes(1 << 20)
+    with Journal(str(tmp_path), step=0) as journal:
+        for step in range(1, 9):
+            journal.add_picture(large, step=step)
+            journal.publish()
+            pictures = [v for e in events_of(tmp_path) for v in e.summary.value]
+            assert [len(v.image.encoded_image_string) for v in pictures] == [len(large)] * step
+
+
+def test_tensorboard_is_told_where_a_repeated_attempt_begins(tmp_path):
+    with Journal(str(tmp_path), step=4) as journal:
+        journal.publish()
+    starts = [e.step for e in events_of(tmp_path) if e.HasField("session_log")]
+    assert starts == [5]
+
+
 def test_damaged_curves_are_named(tmp_path):
     for content in (b"{", b"\xff", b"7\n"):
         (tmp_path / "curves.jsonl").write_bytes(content)
