@@ -132,7 +132,7 @@ def plan_run(
         suffixes = {video.ref.uri: PurePosixPath(video.output_uri).suffix for video in skipped}
         with probed_path.open("w", encoding="utf-8") as lines:
             for video, probed in _probed(
-                todo, recipe, _with_reach(release.spec, recipe), (span_frames, row_bytes), num_cpus
+                todo, recipe, spec_around(release.spec, recipe), (span_frames, row_bytes), num_cpus
             ):
                 if probed.encode is None:
                     video.status, video.fault = "failed", probed.fault
@@ -163,6 +163,12 @@ def plan_run(
     return RunPlan(run_id=run_id, plan_uri=plan_uri, videos=videos)
 
 
+def spec_around(spec: ModelSpec, recipe: Recipe) -> ModelSpec:
+    """Return the network's needs with the frames around a span that post-processing looks at."""
+    reach = recipe.post.reach
+    return replace(spec, lead=spec.lead + reach, tail=spec.tail + reach)
+
+
 def probe_source(
     ref: VideoRef,
     recipe: Recipe,
@@ -190,12 +196,6 @@ def probe_source(
         span_frames = min(span_frames or fitting, fitting)
     spans = plan_spans(timeline, lead=spec.lead, tail=spec.tail, max_frames=span_frames)
     return ProbedVideo(info=info, encode=encode, last_duration=timeline.last_duration, spans=spans)
-
-
-def _with_reach(spec: ModelSpec, recipe: Recipe) -> ModelSpec:
-    """Return the network's needs with the frames around a span that post-processing looks at."""
-    reach = recipe.post.reach
-    return replace(spec, lead=spec.lead + reach, tail=spec.tail + reach)
 
 
 def _largest_frame_bytes(info: VideoInfo, encode: EncodePlan) -> int:

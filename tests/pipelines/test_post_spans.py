@@ -1,0 +1,153 @@
+"""Post-processing through the row functions: nothing depends on where spans were cut.
+
+A small clip shakes, flickers, is noisy and has a cast, with a cut in the middle; it goes through
+release identity and a lossless codec, and the independent program decodes what is published.
+"""
+
+import itertools
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.analyze import stretch_of
+from tests.media_factory import FFMPEG, run_ffmpeg
+from tests.pipelines.bare import bare, pixels_of
+from tests.vgen.post.shaky import scene, shown_from
+from vgen.config import load_recipe
+from vgen.enhance.plan import MIN_FRAMES
+from vgen.post_options import STEPS
+
+WIDTH, HEIGHT, NUM_FRAMES, CUT = 160, 96, 40, 23
+assert NUM_FRAMES < MIN_FRAMES, "one span unless smaller ones are asked for"
+
+
+def frames() -> np.ndarray:
+    """``[T, H, W, 3]``: two shots, the second upside down."""
+    rng = np.random.default_rng(3)
+    still = scene(HEIGHT + 80, WIDTH + 120)
+    made = []
+    for t in range(NUM_FRAMES):
+        x, y = 20 + 1.5 * t + rng.normal(0, 1.5), 20 + rng.normal(0, 1.5)
+        picture = shown_from(still, x, y, (HEIGHT, WIDTH)).astype(float)
+        picture *= np.array([1.15, 1.0, 0.85]) * (0.8 + 0.06 * rng.normal())
+        picture += rng.normal(0, 6, picture.shape)
+        made.append(picture[::-1] if t >= CUT else picture)
+    return np.stack(made).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mkv"
+    command = [
+        FFMPEG, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}",
+        "-r", "25", "-i", "-", "-c:v", "libx264", "-qp", "4", "-g", "7", "-bf", "2",
+        "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-threads", "1", str(path),
+    ]  # fmt: skip
+    subprocess.run(command, input=frames().tobytes(), check=True)
+    return path
+
+
+def recipe_of(*steps: str, **tables: object):
+    encode = {"codec": "ffv1", "container": "mkv"}
+    return load_recipe(None, {"encode": encode, "post": {"steps": steps, **tables}})
+
+
+def published(clip, folder, recipe, *, span_frames=None):
+    """Return the pixels that a run publishes, and what it told of the video."""
+    plan = bare(clip, folder, recipe, span_frames=span_frames)
+    assert plan.analyze() is None
+    assert not [row["fault"] for row in plan.produce() if row["fault"]]
+    assembled = plan.assemble()
+    assert assembled.outcome.status == "done", assembled.outcome.error
+    pixels = pixels_of(Path(assembled.outcome.output_uri), width=WIDTH, height=HEIGHT)
+    return pixels.astype(int), assembled, plan
+
+
+@pytest.mark.parametrize("steps", [*((one,) for one in STEPS), STEPS], ids="+".join)
+def test_frames_do_not_depend_on_where_spans_were_cut(clip, tmp_path, steps):
+    recipe, names = recipe_of(*steps), itertools.count()
+    whole, _, plan = published(clip, tmp_path / "whole", recipe)
+    assert len(plan.spans) == 1
+    source = pixels_of(clip, width=WIDTH, height=HEIGHT).astype(int)
+    assert len(whole) == NUM_FRAMES
+    assert np.abs(whole - source).mean() > 0.5, "the step does something"
+
+    @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.integers(2, 25))
+    def holds(span_frames):
+        folder = tmp_path / f"cut-{next(names)}"
+        pieces, _, plan = published(clip, folder, recipe, span_frames=span_frames)
+        assert len(plan.spans) > 1
+        assert np.abs(pieces - whole).max() <= 1
+
+    holds()
+
+
+def test_the_analysis_does_not_depend_on_where_stretches_were_cut(clip, tmp_path):
+    recipe = recipe_of("denoise", "deflicker", "color", "stabilize")
+    found = []
+    for span_frames in (None, 1, 9):
+        plan = bare(clip, tmp_path / str(span_frames), recipe, span_frames=span_frames)
+        assert plan.analyze() is None
+        found.append(plan.analysis().model_copy(update={"cpu_seconds": 0.0}))
+    assert found[0] == found[1] == found[2]
+    assert found[0].curves.shots == (0, CUT)
+
+
+def test_stretches_are_the_spans_with_one_frame_before(clip, tmp_path):
+    plan = bare(clip, tmp_path / "out", recipe_of("denoise"), span_frames=10)
+    every = [pts for span in plan.spans for pts in span.pts[span.lead : len(span.pts) - span.tail]]
+    for number, span in enumerate(plan.spans):
+        stretch = stretch_of(plan.spans, number)
+        begin = max(span.start - 1, 0)
+        assert (stretch.start, stretch.stop, stretch.tail) == (span.start, span.stop, 0)
+        assert list(stretch.pts) == every[begin : span.stop]
+        assert stretch.begin_pts == (every[begin] if begin else None)
+        assert stretch.lead == span.start - begin
+
+
+def test_what_was_done_is_told(clip, tmp_path):
+    recipe = recipe_of("color", "stabilize", "denoise", "deflicker", "grain")
+    _, assembled, plan = published(clip, tmp_path / "out", recipe, span_frames=11)
+    notes = "; ".join(assembled.outcome.notes)
+    for part in ("color: corrected in 2 of 2 shots", "stabilize: crop 0.9", " in 2 of 2 shots",
+                 "denoise: noise taken out of 2 of 2 shots", "deflicker: brightness"):  # fmt: skip
+        assert part in notes
+    curves = assembled.curves
+    assert [point[0] for point in curves.luma] == list(range(NUM_FRAMES))
+    assert [point[0] for point in curves.path] == list(range(NUM_FRAMES))
+    source = frames() @ np.array([0.2126, 0.7152, 0.0722])
+    before = np.array([point[1] for point in curves.luma])
+    assert np.abs(before - source.mean(axis=(1, 2))).max() < 2
+    after = np.array([point[2] for point in curves.luma])
+    assert np.abs(np.diff(after[:CUT], 2)).mean() < 0.5 * np.abs(np.diff(before[:CUT], 2)).mean()
+    seconds = assembled.stage_cpu_seconds
+    assert seconds["post"] > 0
+    assert seconds["analyze"] > 0
+    assert not list(Path(plan.context.destination).glob("_vgen/chunks/*/*")), "gone with the chunks"
+
+
+def test_steps_that_need_no_measure_have_no_analysis(clip, tmp_path):
+    plan = bare(clip, tmp_path / "out", recipe_of("sharpen", "grain"), span_frames=None)
+    [row] = plan.produce()
+    assert not row["fault"]
+    assembled = plan.assemble()
+    assert assembled.outcome.status == "done"
+    assert "analyze" not in assembled.stage_cpu_seconds
+
+
+def test_a_shot_that_no_step_changes_is_the_source_bit_for_bit(tmp_path):
+    """A still picture of usual colours: there is nothing to steady and nothing to correct."""
+    source = tmp_path / "still.mkv"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", f"testsrc2=size={WIDTH}x{HEIGHT}:rate=25:duration=0.04",
+        "-vf", "loop=loop=19:size=1", "-c:v", "ffv1", "-pix_fmt", "yuv420p", "-threads", "1",
+        source,
+    )  # fmt: skip
+    made, assembled, _ = published(source, tmp_path / "out", recipe_of("stabilize"))
+    assert np.array_equal(made, pixels_of(source, width=WIDTH, height=HEIGHT))
+    assert "stabilize: nothing to steady in 1 shot" in assembled.outcome.notes
