@@ -16,8 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.plots import HEIGHT, WIDTH, Plot, plots_of
 from vgen.manifest import run_uri
-from vgen.records import RunReport, Still, VideoOutcome
+from vgen.records import Curves, RunReport, Still, VideoOutcome
 from vgen.storage import join, name_of, write_bytes
 
 MAX_STILLS = 100
@@ -43,6 +44,7 @@ class VideoRow:
     name: str
     outcome: VideoOutcome
     still: Still | None
+    plots: tuple[Plot, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,10 @@ class VideoGroup:
 
 
 def write_report(
-    destination: str, report: RunReport, stills: Mapping[str, Still]
+    destination: str,
+    report: RunReport,
+    stills: Mapping[str, Still],
+    curves: Mapping[str, Curves] | None = None,
 ) -> tuple[str, str]:
     """Write ``report.html`` and then ``report.json`` of a run; return the URIs, JSON's first.
 
@@ -63,17 +68,20 @@ def write_report(
         destination: Where the videos were published.
         report: What happened.
         stills: By output URI; empty where the recipe wants none.
+        curves: Of videos that were post-processed, by output URI.
     """
     folder = run_uri(destination, report.run_id)
     page_uri, report_uri = join(folder, "report.html"), join(folder, "report.json")
-    page = render_page(report, stills)
+    page = render_page(report, stills, curves)
     write_bytes(page_uri, page.encode(errors="backslashreplace"))
     # Last: where it is, the run has ended.
     write_bytes(report_uri, report.model_dump_json(indent=2).encode())
     return report_uri, page_uri
 
 
-def render_page(report: RunReport, stills: Mapping[str, Still]) -> str:
+def render_page(
+    report: RunReport, stills: Mapping[str, Still], curves: Mapping[str, Curves] | None = None
+) -> str:
     """Return the page of a run as one HTML document without any reference to the outside."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -89,11 +97,12 @@ def render_page(report: RunReport, stills: Mapping[str, Still]) -> str:
         report=report,
         wall_seconds=_wall_seconds(report),
         stages=_stage_rows(report),
-        groups=_groups(report, shown),
+        groups=_groups(report, shown, curves or {}),
         settings=tuple(_flattened("", report.recipe)),
         num_stills=num_stills,
         num_stills_shown=len(shown),
         max_open_rows=MAX_OPEN_ROWS,
+        plot_size=(WIDTH, HEIGHT),
     )
 
 
@@ -172,7 +181,9 @@ def _stage_rows(report: RunReport) -> tuple[StageRow, ...]:
     )
 
 
-def _groups(report: RunReport, stills: Mapping[str, Still]) -> tuple[VideoGroup, ...]:
+def _groups(
+    report: RunReport, stills: Mapping[str, Still], curves: Mapping[str, Curves]
+) -> tuple[VideoGroup, ...]:
     titles = {"failed": "Failed", "done": "Enhanced", "skipped": "Already done"}
     groups = []
     for status, title in titles.items():
@@ -181,6 +192,7 @@ def _groups(report: RunReport, stills: Mapping[str, Still]) -> tuple[VideoGroup,
                 name=name_of(video.source_uri) or video.source_uri,
                 outcome=video,
                 still=stills.get(video.output_uri) if status == "done" else None,
+                plots=plots_of(curves.get(video.output_uri, Curves())) if status == "done" else (),
             )
             for video in report.videos
             if video.status == status

@@ -204,7 +204,7 @@ def execute_on(
         storage.publish(log_path, log_uri)
     outcomes = [_outcome(n, video, result.outcomes) for n, video in enumerate(plan.videos)]
     report = _report(prepared, run_id, (started, clock()), outcomes, result)
-    report_uri, page_uri = write_report(prepared.destination, report, result.stills)
+    report_uri, page_uri = write_report(prepared.destination, report, result.stills, result.curves)
     return Finished(
         report=report,
         report_uri=report_uri,
