@@ -116,7 +116,8 @@ def observe(row_group: int, number: int, context: RunContext) -> Observed:
         ):
             run = SpanRun(
                 job=job,
-                span=stretch_of(spans, number),
+                # Fields become the frames of the spans only with their planned context.
+                span=spans[number] if job.fields else stretch_of(spans, number),
                 recipe=context.recipe,
                 source_path=source_path,
                 threads=1,

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from pipelines.plan import probe_source
+from pipelines.probing import probe_source
 from pipelines.progress import duration
 from pipelines.release_files import resolve_release
 from vgen import storage

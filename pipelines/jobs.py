@@ -10,9 +10,10 @@ from vgen import storage
 from vgen.errors import StorageError
 from vgen.manifest import chunk_uri
 from vgen.media.facts import EncodePlan, VideoInfo
+from vgen.media.fields import FieldPlan
 from vgen.records import Fault, Record, Span, VideoRef
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 """Part of every work key: raise it when the same inputs give other bytes than before."""
 
 PLAN_SCHEMA = pa.schema(
@@ -42,9 +43,12 @@ class VideoJob(Record):
     output_uri: str
     work_key: str
     info: VideoInfo
+    """The source, with the time base and the frames of the output where fields become frames."""
     encode: EncodePlan
     last_duration: int
     """Ticks that the last frame is shown."""
+    fields: FieldPlan | None = None
+    """How its fields become frames; None where they are left as they are."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -24,37 +24,20 @@ from pipelines.jobs import (
 from pipelines.listing import ListingFault
 from pipelines.naming import output_names
 from pipelines.numerics import numerics
-from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.probing import ProbedVideo, probe_source
 from pipelines.release_files import ReleaseRef
 from pipelines.scratch import scratch
 from vgen import storage
 from vgen.config import Recipe
-from vgen.enhance.plan import plan_spans
-from vgen.errors import MediaError, ProbeError, StorageError
 from vgen.manifest import Manifest, run_uri, work_key
-from vgen.media.encoders import resolve_encoding
-from vgen.media.facts import EncodePlan, VideoInfo
-from vgen.media.passthrough import resolve_container
-from vgen.media.pixels import planar_format
-from vgen.media.probe import probe_video
 from vgen.models.spec import ModelSpec
-from vgen.records import Fault, Record, Span, VideoRef
+from vgen.records import Fault, Span, VideoRef
 
 log = logging.getLogger(__name__)
 
 # Probes that may wait for results at once: enough to keep a cluster busy, few enough to bound
 # the timelines in flight.
 PROBES_IN_FLIGHT_PER_CPU = 4
-
-
-class ProbedVideo(Record):
-    """What one probe task found: a planned video, or why there is none."""
-
-    info: VideoInfo | None = None
-    encode: EncodePlan | None = None
-    last_duration: int = 0
-    spans: tuple[Span, ...] = ()
-    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,43 +152,6 @@ def spec_around(spec: ModelSpec, recipe: Recipe) -> ModelSpec:
     return replace(spec, lead=spec.lead + reach, tail=spec.tail + reach)
 
 
-def probe_source(
-    ref: VideoRef,
-    recipe: Recipe,
-    spec: ModelSpec,
-    span_frames: int | None,
-    row_bytes: int | None = None,
-) -> ProbedVideo:
-    """Probe one source and cut it into spans; a fault of the file is in the result.
-
-    Runs in a worker. Decodes at most a frame or two. ``span_frames`` and ``row_bytes`` bound a
-    span's frames and their pixels.
-    """
-    try:
-        with process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
-            info, timeline = probe_video(ref, recipe.limits)
-            encode = resolve_encoding(info, recipe.encode, scale=spec.scale)
-            encode = resolve_container(ref.uri, info, encode)
-    except MediaError as error:
-        return ProbedVideo(fault=fault_of("probe", error))
-    except StorageError as error:
-        # The listing showed it a moment ago: it went away, or may not be read.
-        return ProbedVideo(fault=fault_of("probe", ProbeError(str(error), uri=ref.uri)))
-    if row_bytes is not None:
-        fitting = max(1, row_bytes // _largest_frame_bytes(info, encode) - spec.lead - spec.tail)
-        span_frames = min(span_frames or fitting, fitting)
-    spans = plan_spans(timeline, lead=spec.lead, tail=spec.tail, max_frames=span_frames)
-    return ProbedVideo(info=info, encode=encode, last_duration=timeline.last_duration, spans=spans)
-
-
-def _largest_frame_bytes(info: VideoInfo, encode: EncodePlan) -> int:
-    video = info.video
-    return max(
-        planar_format(video.planar_format).frame_bytes(video.width, video.height),
-        planar_format(encode.pixel_format).frame_bytes(encode.width, encode.height),
-    )
-
-
 def _listed(
     one: VideoRef | ListingFault,
     destination: str,
@@ -256,6 +202,7 @@ def _job(video: PlannedVideo, probed: ProbedVideo, destination: str, output: str
         info=probed.info,
         encode=probed.encode,
         last_duration=probed.last_duration,
+        fields=probed.fields,
     )
 
 

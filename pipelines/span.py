@@ -17,7 +17,8 @@ from pipelines.stages import StageClock, read_ahead
 from vgen.config import Recipe
 from vgen.errors import DecodeError
 from vgen.media.chunk import seal
-from vgen.media.decode import DecodeStats, NeedsSequential, decode_span
+from vgen.media.decode import DecodeStats, NeedsSequential
+from vgen.media.deinterlace import decode_pictures
 from vgen.media.encode import EncodedChunk, encode_chunk
 from vgen.records import ChunkFacts, Span, Still
 
@@ -82,10 +83,12 @@ def produce_chunk(
 
 def decoded(run: SpanRun) -> Iterator[av.VideoFrame]:
     """Yield the span's frames with their context, stopping at the deadline."""
-    frames = decode_span(
+    frames = decode_pictures(
         run.job.ref.uri,
         run.job.info,
         run.span,
+        plan=run.job.fields,
+        last_duration=run.job.last_duration,
         threads=run.threads,
         salvage=run.recipe.damaged == "salvage",
         stats=run.stats,

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vgen.errors import ConfigError
 from vgen.post_options import PostSettings
@@ -78,7 +78,9 @@ class Recipe(_Settings):
     damaged: Literal["salvage", "fail"] = "salvage"
     """Keep what decodes of a damaged file, or refuse the file."""
     deinterlace: Literal["auto", "never", "frame", "field"] = "auto"
-    """auto and never keep fields as they are in this version; frame and field are refused."""
+    """auto: what is interlaced, by flags or by its pictures, becomes whole frames at the source's
+    rate; frame: also where nothing tells; field: as frame, but a picture a field, at twice the
+    rate; never: fields stay as they are."""
     encode: EncodeSettings = EncodeSettings()
     """How the enhanced frames are compressed."""
     post: PostSettings = PostSettings()
@@ -87,13 +89,6 @@ class Recipe(_Settings):
     """What a single source may ask for."""
     report: ReportSettings = ReportSettings()
     """What the report shows."""
-
-    @field_validator("deinterlace")
-    @classmethod
-    def _deinterlacing_available(cls, mode: str) -> str:
-        if mode in ("frame", "field"):
-            raise ValueError(f"this version cannot deinterlace, got {mode!r}; use auto or never")
-        return mode
 
     def digest(self) -> str:
         """Return the hex digest of the settings that change what is published.

@@ -53,8 +53,6 @@ def test_an_override_wins_over_the_file_field_by_field(tmp_path):
         ("strength = nan", "strength: "),
         ("strength = 'much'", "strength: .*valid number"),
         ("damaged = 'ignore'", "damaged: .*'salvage' or 'fail'"),
-        ("deinterlace = 'field'", "this version cannot deinterlace, got 'field'"),
-        ("deinterlace = 'frame'", "this version cannot deinterlace, got 'frame'"),
         ("[encode]\ncodec = 'vp9'", "encode.codec: "),
         ("[encode]\ncrf = 64", "encode.crf: .*less than or equal to 63"),
         ("[encode]\ncrf = 1.5", "encode.crf: .*integer"),

@@ -74,7 +74,9 @@ def judge_fields(before: Lines | None, current: Lines, after: Lines | None) -> V
 
 def _teeth(around: Lines, between: Lines, moving: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return each line's sum of how far samples stand out from the lines above and below."""
-    return np.where(moving, np.abs(around - 2 * between), 0).sum(axis=1, dtype=np.int64)
+    teeth = np.where(moving, np.abs(around - 2 * between), 0)
+    energy: NDArray[np.int64] = teeth.sum(axis=1, dtype=np.int64)
+    return energy
 
 
 def has_pulldown(run: Sequence[Lines]) -> bool:

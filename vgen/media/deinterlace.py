@@ -8,6 +8,7 @@ is cut into spans; frames that are whole pass untouched.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from fractions import Fraction
 
 import av
@@ -15,8 +16,9 @@ import av.error
 from av.filter import Graph
 
 from vgen.media.combing import Lines, Verdict, judge_fields, picture_lines
-from vgen.media.facts import VideoStream
-from vgen.media.fields import CONTEXT, FieldPlan, Order
+from vgen.media.decode import DecodeStats, decode_span
+from vgen.media.facts import VideoInfo, VideoStream
+from vgen.media.fields import CONTEXT, FieldPlan, Order, as_decoded, decoded_span
 from vgen.media.pixels import frame_from_planes, planes_of
 from vgen.media.tags import FieldOrder, field_order
 from vgen.records import Span
@@ -43,6 +45,56 @@ class FlaggedOrders:
         return self._orders.pop(pts)
 
 
+def decode_pictures(
+    uri: str,
+    info: VideoInfo,
+    span: Span,
+    *,
+    plan: FieldPlan | None,
+    last_duration: int,
+    threads: int,
+    salvage: bool,
+    stats: DecodeStats,
+    open_path: str | None = None,
+    from_start: bool = False,
+) -> Iterator[av.VideoFrame]:
+    """Do what ``decode_span`` does, and make whole frames of fields as ``plan`` says.
+
+    Args:
+        uri: The source.
+        info: As ``presented``.
+        span: In output frames, as ``presented_span``.
+        plan: The video's field plan; None to leave its frames as they are.
+        last_duration: Ticks that the video's last frame is shown.
+        threads, salvage, stats, open_path, from_start: As in ``decode_span``; what is counted are
+            source frames.
+
+    Raises:
+        MediaError: as ``decode_span``.
+    """
+    flags: FlaggedOrders | None = None
+    if plan is not None:
+        info, span, flags = as_decoded(info, plan), decoded_span(span, plan), FlaggedOrders()
+    frames = decode_span(
+        uri,
+        info,
+        span,
+        threads=threads,
+        salvage=salvage,
+        stats=stats,
+        open_path=open_path,
+        from_start=from_start,
+        witness=flags.note if flags else None,
+    )
+    with closing(frames):
+        if plan is None or flags is None:
+            yield from frames
+        else:
+            yield from deinterlaced(
+                frames, plan, span, video=info.video, flags=flags, last_duration=last_duration
+            )
+
+
 def deinterlaced(
     frames: Iterator[av.VideoFrame],
     plan: FieldPlan,
@@ -66,7 +118,15 @@ def deinterlaced(
         video: What the frames are; its time base is the source's.
         flags: Has noted each of the frames.
         last_duration: Ticks that the video's last frame is shown.
+
+    Raises:
+        ValueError: the span has less context.
     """
+    lacks = (span.begin_pts is not None and span.lead < CONTEXT) or (
+        span.end_pts is not None and span.tail < CONTEXT
+    )
+    if lacks:
+        raise ValueError(f"{span.lead=} and {span.tail=} must be {CONTEXT} source frames")
     begin_pts = None if span.begin_pts is None else span.pts[CONTEXT]
     end_pts = None if span.end_pts is None else span.pts[-CONTEXT]
     time_base = video.time_base / plan.pictures

@@ -66,7 +66,12 @@ def _named_format(name: str) -> str:
 
 
 def resolve_encoding(
-    info: VideoInfo, settings: EncodeSettings, *, scale: int, threads: int = 1
+    info: VideoInfo,
+    settings: EncodeSettings,
+    *,
+    scale: int,
+    threads: int = 1,
+    is_deinterlaced: bool = False,
 ) -> EncodePlan:
     """Decide everything an encoder worker needs for one source.
 
@@ -78,6 +83,7 @@ def resolve_encoding(
         settings: What the recipe asks for; has passed ``check_encoder``.
         scale: Output pixels per source pixel, each way.
         threads: Encoder threads; part of the plan, as x264's bytes depend on it.
+        is_deinterlaced: The frames to encode are whole, whatever the source's are.
 
     Raises:
         ConfigError: the named pixel format is unknown or not taken by the codec.
@@ -88,6 +94,8 @@ def resolve_encoding(
     name, notes = _fitting_format(asked, codec, width, height)
     encoder, written = codec.formats[name], planar_format(name)
     color, color_notes = _written_color(video, written, encoder, scale)
+    if is_deinterlaced:
+        video = video.model_copy(update={"field_order": "progressive"})
     field_order, field_notes = _written_fields(video, written, encoder, height)
     container, container_notes = _codec_container(info, settings, codec)
     options = encoder_options(

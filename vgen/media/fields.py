@@ -47,6 +47,10 @@ class FieldPlan(Record):
         """Output frames a source frame."""
         return 2 if self.rate == "field" else 1
 
+    def context(self, num_frames: int) -> int:
+        """Return the source frames around a span for ``num_frames`` of output around it."""
+        return -(-num_frames // self.pictures) + CONTEXT
+
 
 def plan_fields(
     info: VideoInfo, evidence: FieldEvidence, mode: Mode
@@ -120,7 +124,7 @@ def _flagged(info: VideoInfo, flagged: Counter[FieldOrder]) -> Order | None:
     if flagged["tff"] or flagged["bff"]:
         return "bff" if flagged["bff"] > flagged["tff"] else "tff"
     order = info.video.field_order
-    return order if order in ("tff", "bff") else None  # type: ignore[return-value]
+    return order if order in ("tff", "bff") else None
 
 
 def _contradicts(seen: Counter[Verdict], flagged: Order) -> bool:

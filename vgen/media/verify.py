@@ -243,8 +243,8 @@ def _check_description(promise: _Promise, frame: av.VideoFrame) -> None:
         is_full = int(frame.color_range) == _FULL_RANGE or frame.format.name.startswith("yuvj")
         promise.require("full range", color.is_full_range, is_full)
     promise.require("rotation", promise.info.video.rotation_deg % 360, frame.rotation % 360)
-    is_interlaced = plan.field_order in ("tff", "bff")
-    if is_interlaced:
+    if plan.field_order != "unknown":
+        is_interlaced = plan.field_order in ("tff", "bff")
         promise.require("interlaced", is_interlaced, frame.interlaced_frame)
     if plan.hdr10 is not None and static_hdr(frame) is None:
         promise.require("HDR10 metadata", plan.hdr10, None)

@@ -1,0 +1,96 @@
+"""What one probe task finds: a video's facts, encoding, fields and spans, or a fault."""
+
+from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.sources import local_source
+from vgen.config import Recipe
+from vgen.enhance.plan import plan_spans
+from vgen.errors import MediaError, ProbeError, StorageError
+from vgen.media.encoders import resolve_encoding
+from vgen.media.facts import EncodePlan, VideoInfo
+from vgen.media.field_survey import survey_fields
+from vgen.media.fields import FieldPlan, plan_fields, presented, presented_span
+from vgen.media.passthrough import resolve_container
+from vgen.media.pixels import planar_format
+from vgen.media.probe import probe_video
+from vgen.media.timeline import Timeline
+from vgen.models.spec import ModelSpec
+from vgen.records import Fault, Record, Span, VideoRef
+
+
+class ProbedVideo(Record):
+    """What one probe task found: a planned video, or why there is none."""
+
+    info: VideoInfo | None = None
+    encode: EncodePlan | None = None
+    last_duration: int = 0
+    fields: FieldPlan | None = None
+    spans: tuple[Span, ...] = ()
+    fault: Fault | None = None
+
+
+def probe_source(
+    ref: VideoRef,
+    recipe: Recipe,
+    spec: ModelSpec,
+    span_frames: int | None,
+    row_bytes: int | None = None,
+) -> ProbedVideo:
+    """Probe one source and cut it into spans; a fault of the file is in the result.
+
+    Runs in a worker. Decodes a dozen frames, and some more to tell whether fields are in them.
+    ``span_frames`` and ``row_bytes`` bound a span's frames and their pixels.
+    """
+    try:
+        with process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
+            info, timeline = probe_video(ref, recipe.limits)
+            info, fields = _with_fields(ref, info, timeline, recipe)
+            is_deinterlaced = fields is not None
+            encode = resolve_encoding(
+                info, recipe.encode, scale=spec.scale, is_deinterlaced=is_deinterlaced
+            )
+            encode = resolve_container(ref.uri, info, encode)
+    except MediaError as error:
+        return ProbedVideo(fault=fault_of("probe", error))
+    except StorageError as error:
+        # The listing showed it a moment ago: it went away, or may not be read.
+        return ProbedVideo(fault=fault_of("probe", ProbeError(str(error), uri=ref.uri)))
+    lead, tail, pictures = spec.lead, spec.tail, 1
+    if fields is not None:
+        lead, tail, pictures = fields.context(lead), fields.context(tail), fields.pictures
+    if row_bytes is not None:
+        fitting = row_bytes // _largest_frame_bytes(info, encode) - pictures * (lead + tail)
+        fitting = max(1, fitting)
+        span_frames = min(span_frames or fitting, fitting)
+    # Spans are cut between source frames, so that both pictures of one are in the same chunk.
+    max_frames = None if span_frames is None else max(1, span_frames // pictures)
+    spans = plan_spans(timeline, lead=lead, tail=tail, max_frames=max_frames)
+    if fields is not None:
+        spans = tuple(presented_span(span, fields, timeline.last_duration) for span in spans)
+    return ProbedVideo(
+        info=info,
+        encode=encode,
+        last_duration=timeline.last_duration,
+        fields=fields,
+        spans=spans,
+    )
+
+
+def _with_fields(
+    ref: VideoRef, info: VideoInfo, timeline: Timeline, recipe: Recipe
+) -> tuple[VideoInfo, FieldPlan | None]:
+    """Decide what becomes of the fields; return the video as it comes out, notes included."""
+    if recipe.deinterlace == "never":
+        return info, None
+    with local_source(ref, info) as path:
+        evidence = survey_fields(ref.uri, info, timeline, open_path=path)
+    plan, notes = plan_fields(info, evidence, recipe.deinterlace)
+    info = info.model_copy(update={"notes": (*info.notes, *notes)})
+    return (info, None) if plan is None else (presented(info, plan), plan)
+
+
+def _largest_frame_bytes(info: VideoInfo, encode: EncodePlan) -> int:
+    video = info.video
+    return max(
+        planar_format(video.planar_format).frame_bytes(video.width, video.height),
+        planar_format(encode.pixel_format).frame_bytes(encode.width, encode.height),
+    )
