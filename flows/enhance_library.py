@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from flows.artifacts import Teller, key_of, publish_report
@@ -107,7 +108,10 @@ def enhance_library(
     if page_uri is None:
         page_uri = enhance(quoted, address, deadline_s)
     report = show(page_uri, prepared.destination)
-    return judge(report, page_uri, recipe.limits.max_failed_share)
+    enhanced = judge(report, page_uri, recipe.limits.max_failed_share)
+    told = f"{enhanced.done} done, {enhanced.skipped} skipped, {enhanced.failed} failed"
+    # Callers get the data; Prefect's pages and notifications show the message.
+    return cast("Enhanced", Completed(data=enhanced, message=f"{told}; see {page_uri}"))
 
 
 @task(

@@ -42,5 +42,4 @@ def notify(flow: "Flow[..., object]", flow_run: "FlowRun", state: "State[object]
 
 def message_of(flow_run: "FlowRun", state: "State[object]") -> str:
     """Return one paragraph about a run that ended."""
-    told = state.message or "no more is known"
-    return f"{flow_run.name}: {told}"[:MAX_MESSAGE_LENGTH]
+    return ": ".join(filter(None, (flow_run.name, state.message)))[:MAX_MESSAGE_LENGTH]

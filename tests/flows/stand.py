@@ -1,0 +1,209 @@
+"""Real components for the flows: Prefect server and worker, a Ray cluster with its job server.
+
+Each is a process of this test run on loopback, with ports, folders and a database of its own, and
+is ended by its id. Secrets are random, so that a search for them finds nothing else.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parents[2]
+RAY = str(Path(sys.executable).with_name("ray"))
+PATIENCE_S = 240.0
+NUM_CPUS = 3
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Wait until ``condition`` holds."""
+    deadline_s = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"waited {patience_s:.0f} s for {what}"
+        time.sleep(0.3)
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP server answers, if only to refuse."""
+    try:
+        httpx.get(url, timeout=5)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+class Stand:
+    """All processes of the flow tests, started on demand and ended by id."""
+
+    def __init__(self, s3_environment: dict[str, str], notify_url: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="vf"))
+        for name in ("r/ray", "p", "scratch"):
+            (self.folder / name).mkdir(parents=True)
+        self.ray_token = secrets.token_hex(16)
+        self.prefect_url = f"http://127.0.0.1:{free_port()}"
+        self.ray_url = f"http://127.0.0.1:{free_port()}"
+        self.s3_environment = s3_environment
+        self.notify_url = notify_url
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        own = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
+        self.base = own | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.ray_token,
+            "RAY_TMPDIR": str(self.folder / "r"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "VGEN_SCRATCH": str(self.folder / "scratch"),
+        }
+
+    @property
+    def prefect_environment(self) -> dict[str, str]:
+        """What a client of the server needs."""
+        return {
+            "PREFECT_API_URL": f"{self.prefect_url}/api",
+            "PREFECT_HOME": str(self.folder / "p"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "1",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_DEPLOYMENT_BATCH_SIZE": "10",
+        }
+
+    @property
+    def worker_environment(self) -> dict[str, str]:
+        """What flows need that submit to the cluster."""
+        own = {
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "RAY_ADDRESS": self.ray_url,
+            "VGEN_NOTIFY_URLS": self.notify_url,
+        }
+        return self.s3_environment | self.prefect_environment | own
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        """What this process needs to talk to all of them."""
+        names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "VGEN_SCRATCH", "PATH")
+        return self.s3_environment | {name: self.base[name] for name in names}
+
+    def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        """Start a process in a session of its own; its output goes to a file of that name."""
+        with self.log(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                env=self.base | environment,
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def log(self, name: str) -> Path:
+        """Return the file of a process's output."""
+        return self.folder / f"{name}.log"
+
+    def start_server(self) -> None:
+        """Start the Prefect server, without waiting for it."""
+        port = self.prefect_url.rpartition(":")[2]
+        self.start(
+            "server",
+            [
+                *_module("prefect"),
+                "server",
+                "start",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                port,
+                "--no-ui",
+            ],
+            self.prefect_environment,
+        )
+
+    def start_ray(self) -> None:
+        """Start a head node with its job server, without waiting for it."""
+        command = [
+            RAY, "start", "--head", "--block",
+            "--node-ip-address", "127.0.0.1", "--dashboard-host", "127.0.0.1",
+            "--port", str(free_port()), "--dashboard-port", self.ray_url.rpartition(":")[2],
+            "--dashboard-agent-listen-port", str(free_port()),
+            "--ray-client-server-port", str(free_port()),
+            "--num-cpus", str(NUM_CPUS), "--object-store-memory", str(256 << 20),
+        ]  # fmt: skip
+        self.start("ray", command, self.s3_environment)
+
+    def start_worker(self) -> None:
+        """Start a worker of the work pool ``vgen``."""
+        command = [*_module("prefect"), "worker", "start", "--pool", "vgen", "--type", "process"]
+        self.start("worker", command, self.worker_environment)
+
+    def prefect(self, *arguments: str) -> str:
+        """Run the command line of Prefect to its end."""
+        done = subprocess.run(
+            [*_module("prefect"), "--no-prompt", *arguments],
+            env=self.base | self.prefect_environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    def kill(self, name: str) -> None:
+        """Kill a process and all that descend from it, as a machine that goes away would."""
+        process = self.processes.pop(name)
+        family = [psutil.Process(process.pid)] if process.poll() is None else []
+        family += [child for one in family for child in one.children(recursive=True)]
+        for one in family:
+            _send(one, signal.SIGKILL)
+        process.wait(timeout=PATIENCE_S)
+
+    def close(self) -> None:
+        """End everything."""
+        for name in list(self.processes):
+            self.kill(name)
+        for one in psutil.process_iter():  # Ray's own leave the family they are born in
+            if self._is_own(one):
+                _send(one, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_own(self, process: psutil.Process) -> bool:
+        try:
+            is_alive = process.status() != psutil.STATUS_ZOMBIE
+            own = process.environ().get("RAY_TMPDIR") == self.base["RAY_TMPDIR"]
+            return is_alive and own and process.pid != os.getpid()
+        except psutil.Error:
+            return False
+
+
+def _send(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", name]
+
+
+def _is_foreign(name: str) -> bool:
+    return name.startswith(("AWS_", "RAY_", "PREFECT_", "VGEN_"))

@@ -1,0 +1,311 @@
+"""Deployments, worker, server, cluster and store together, nothing of it mocked."""
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.states import Crashed
+
+from flows.enhance_library import check, enhance, enhance_library
+from flows.webhook import server_of
+from pipelines.run import Request
+from tests.flows.library import Library, add_many, client, wait_for_job
+from tests.flows.stand import RAY, ROOT, answers, free_port, wait_for
+from tests.media_factory import run_ffmpeg
+from vgen import storage
+from vgen.config import Recipe
+from vgen.errors import ConfigError
+
+pytestmark = [pytest.mark.prefect, pytest.mark.ray]
+
+
+@pytest.fixture
+def library(stand, request) -> Library:
+    """An empty archive on S3."""
+    name = request.node.name.removeprefix("test_").replace("_", "-")[:40]
+    return Library(stand=stand, place=f"s3://bucket/{name}")
+
+
+@pytest.fixture(scope="module")
+def published(stand, media):
+    """An archive that a deployment has enhanced, and the run that did it."""
+    library = Library(stand=stand, place="s3://bucket/published")
+    library.add("a.mp4", media["h264_mp4"])
+    library.add("folder/b.mkv", media["h264_mkv"])
+    library.add("text.mp4", ROOT / "README.md")
+    return library, library.run(library.parameters())
+
+
+def test_a_deployment_publishes_an_archive(published, media, notices, tmp_path):
+    library, run = published
+    assert run.state.is_completed(), library.logs(run.id)
+    assert library.published() == ["a.mp4", "folder/b.mkv"]
+    totals = library.reports()[-1].totals
+    assert (totals.listed, totals.done, totals.failed) == (3, 2, 1)
+    fetched = tmp_path / "a.mp4"
+    storage.download(f"{library.destination}/a.mp4", fetched, 1 << 30)
+    assert frames_of(fetched) == frames_of(media["h264_mp4"]) == 75
+    assert "2 done, 0 skipped, 1 failed" in notices.received[-1]["message"]
+
+
+def test_its_job_names_the_flow_run(published):
+    library, run = published
+    (job,) = library.jobs()
+    assert (job.status.value, job.driver_exit_code) == ("FAILED", 1)  # 1: a video failed
+    assert job.metadata["flow_run_id"] == str(run.id)
+    assert str(job.submission_id).endswith("-1")
+
+
+def test_its_artifacts_are_on_the_server(published):
+    library, run = published
+    shown = {str(one.key).partition("-")[0]: one for one in library.artifacts(run.id)}
+    assert set(shown) == {"progress", "report", "videos", "page"}
+    assert shown["progress"].data == 100.0
+    report = library.reports()[0]
+    assert report.run_id in shown["report"].data
+    assert "text" in shown["report"].data
+    assert '"failed"' in shown["videos"].data
+    assert f"{report.run_id}/report.html" in shown["page"].data
+
+
+def test_a_second_run_finds_nothing_to_do_and_asks_no_cluster(published):
+    library, _ = published
+    storage.delete(f"{library.source}/text.mp4")  # a broken file is tried again each time
+    run = library.run(library.parameters())
+    assert run.state.is_completed(), library.logs(run.id)
+    assert run.state.message.startswith("0 done, 2 skipped, 0 failed")
+    assert len(library.jobs()) == 1
+    assert "nothing to do" in library.logs(run.id)
+
+
+def test_a_schedule_starts_a_night(published):
+    library, _ = published
+    in_seconds = IntervalSchedule(
+        interval=timedelta(days=7), anchor_date=datetime.now(UTC) + timedelta(seconds=10)
+    )
+    with client() as prefect:
+        deployment = prefect.read_deployment_by_name("nightly/nightly")
+        prefect.create_deployment_schedules(
+            deployment.id, [(in_seconds, True)], parameters=library.parameters()
+        )
+    wait_for(lambda: ended_runs(deployment.id), "the scheduled run")
+    (run,) = ended_runs(deployment.id)
+    assert run.state.is_completed(), library.logs(run.id)
+    assert run.auto_scheduled
+    assert library.reports()[-1].totals.skipped == 2
+    assert len(library.jobs()) == 1
+
+
+def test_a_notification_starts_a_run_of_the_library_it_belongs_to(published, stand):
+    notification = (
+        b'{"Records": [{"eventName": "s3:ObjectCreated:Put", "s3": '
+        b'{"bucket": {"name": "vgen"}, "object": {"key": "archive/new+clip.mp4"}}}]}'
+    )
+    with server_of(0, "127.0.0.1", "token") as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        told = [
+            httpx.post(url, content=notification, headers={"Authorization": "Bearer token"})
+            for _ in range(2)
+        ]
+        server.shutdown()
+    assert [one.json() for one in told] == [{"objects": 1, "started": ["enhance-library"]}] * 2
+    with client() as prefect:
+        deployment = prefect.read_deployment_by_name("enhance-library/enhance-library")
+        runs = [one for one in runs_of(deployment.id) if one.idempotency_key]
+        assert len({one.idempotency_key for one in runs}) == len(runs)  # one a window
+        assert runs
+        assert all(one.parameters["source"] == "s3://vgen/archive" for one in runs)
+        for one in runs:
+            prefect.delete_flow_run(one.id)
+
+
+def test_cancelling_stops_the_job_and_a_rerun_goes_on(library, tmp_path):
+    add_many(library, tmp_path, 12)
+    parameters = library.parameters(release="restore-tiny")
+    run = library.begin(parameters)
+    job = wait_for_job(library)
+    wait_for(library.published, "the first video")
+    library.cancel(run.id)
+    assert library.end(run.id).state.is_cancelled()
+    assert [one.status.value for one in library.jobs()] == ["STOPPED"]
+    done = len(library.published())
+    assert done < 12
+
+    rerun = library.run(parameters)
+    assert rerun.state.is_completed(), library.logs(rerun.id)
+    assert len(library.published()) == 12
+    assert library.reports()[-1].totals.skipped >= done
+    assert [one.submission_id[-2:] for one in library.jobs()] == ["-1", "-2"]
+    assert library.jobs()[0].submission_id == job.submission_id
+
+
+def test_a_killed_worker_leaves_a_job_that_the_next_run_waits_for(library, stand, tmp_path):
+    add_many(library, tmp_path, 6)
+    parameters = library.parameters(release="restore-tiny")
+    run = library.begin(parameters)
+    job = wait_for_job(library)
+    stand.kill("worker")
+    stand.start_worker()
+    rerun = library.run(parameters)
+    assert rerun.state.is_completed(), library.logs(rerun.id)
+    assert [one.submission_id for one in library.jobs()] == [job.submission_id]
+    assert f"job {job.submission_id} does this already; waiting for it" in library.logs(rerun.id)
+    assert len(library.published()) == 6
+    assert len(library.reports()) == 1
+    with client() as prefect:  # nobody else would ever end it
+        prefect.set_flow_run_state(run.id, Crashed(), force=True)
+
+
+def test_a_killed_server_that_comes_back_costs_no_result(library, stand, tmp_path):
+    add_many(library, tmp_path, 4)
+    run = library.begin(library.parameters(release="restore-tiny"))
+    wait_for_job(library)
+    stand.kill("server")
+    wait_for(lambda: library.jobs()[0].status.is_terminal() or library.published(), "a video")
+    stand.start_server()
+    wait_for(lambda: answers(f"{stand.prefect_url}/api/health"), "the server")
+    ended = library.end(run.id)
+    assert ended.state.is_completed(), library.logs(run.id)
+    assert {one.type for one in library.artifacts(run.id)} >= {"markdown", "table"}
+    assert len(library.published()) == 4
+
+
+def test_an_unreachable_job_server_is_tried_again_and_then_told(library, media, monkeypatch):
+    library.add("a.mp4", media["h264_mp4"])
+    monkeypatch.setattr(enhance, "retry_delay_seconds", [0.1, 0.1])
+    url = f"http://127.0.0.1:{free_port()}"
+    state = enhance_library(
+        source=library.source,
+        destination=library.destination,
+        recipe=Recipe(release="identity"),
+        address=url,
+        return_state=True,
+    )
+    assert state.is_failed()
+    assert f"no job server answers at {url}" in state.message
+    assert attempts_of(state.state_details.flow_run_id, "enhance") == 3
+
+
+def test_a_wrong_recipe_is_refused_before_anything_starts(library, stand):
+    wrong = library.parameters(encode={"crf": 99})
+    with pytest.raises(PrefectHTTPStatusError, match="crf"):
+        library.begin(wrong)
+    assert library.jobs() == []
+
+
+def test_missing_credentials_are_refused_before_a_cluster_is_asked(library, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    request = Request(
+        source=library.source, destination=library.destination, recipe=Recipe(release="identity")
+    )
+    with pytest.raises(ConfigError, match="s3://"):
+        check.fn(request)
+
+
+def test_work_is_refused_without_the_clusters_token(stand):
+    code = (
+        "from flows.job_server import JobServer\n"
+        "from flows.work import Work\n"
+        f"JobServer({stand.ray_url!r}).newest(Work(command='x', arguments=(), identity=()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=stand.base | {"RAY_AUTH_TOKEN": "wrong"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "refused the token; set RAY_AUTH_MODE=token" in done.stderr
+
+
+def test_ray_job_submit_enhances_without_prefect(library, stand, media):
+    library.add("a.mp4", media["h264_mp4"])
+    printed = submitted(
+        stand, "pipelines.enhance", library.source, library.destination, "--release", "identity"
+    )
+    assert "succeeded" in printed
+    assert library.published() == ["a.mp4"]
+
+
+def test_ray_job_submit_trains_without_prefect(library, stand, media):
+    storage.publish(media["still_png"], f"{library.place}/clips/a.png", remove_source=False)
+    flags = ("--steps=2", "--batch=2", "--pool.size=8", "--processes=0", "--name=quick")
+    submitted(stand, "pipelines.train", f"{library.place}/clips", f"{library.place}/run", *flags)
+    assert storage.exists(f"{library.place}/run/quick.safetensors")
+
+
+def test_no_secret_is_anywhere(published, stand, notices, tmp_path):
+    """Last of all: searches what every test before it has left behind."""
+    library, _ = published
+    needles = {
+        "S3": stand.s3_environment["AWS_SECRET_ACCESS_KEY"],
+        "Ray": stand.ray_token,
+        "Apprise": notices.secret,
+    }
+    listed = storage.list_objects("s3://bucket/published/out")
+    objects = {one.uri: storage.read_bytes(one.uri) for one in listed}
+    files = {path: path.read_bytes() for path in stand.folder.rglob("*") if is_searched(path)}
+    jobs = {"jobs": repr([vars(job) for job in library.jobs()]).encode()}
+    assert len(files) > 10
+    for name, secret in needles.items():
+        found = [str(k) for k, v in (objects | files | jobs).items() if secret.encode() in v]
+        assert not found, f"the secret of {name} is in {found}"
+
+
+def submitted(stand, module: str, *arguments: str) -> str:
+    """Run ``ray job submit`` as the README spells it; return what it prints."""
+    command = [RAY, "job", "submit", "--working-dir", ".", "--", "python", "-m", module]
+    done = subprocess.run(
+        [*command, *arguments],
+        env=stand.base | {"RAY_ADDRESS": stand.ray_url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def ended_runs(deployment_id) -> list[FlowRun]:
+    return [one for one in runs_of(deployment_id) if one.state.is_final()]
+
+
+def runs_of(deployment_id) -> list[FlowRun]:
+    wanted = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
+    with client() as prefect:
+        return prefect.read_flow_runs(deployment_filter=wanted)
+
+
+def attempts_of(flow_run_id, task: str) -> int:
+    """Return how often a task of a run was tried."""
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    with client() as prefect:
+        runs = prefect.read_task_runs(flow_run_filter=wanted)
+    return next(one.run_count for one in runs if one.name.startswith(f"{task}-"))
+
+
+def is_searched(path) -> bool:
+    """Whether a file may tell somebody something: a log or a database, not a socket."""
+    return path.is_file() and path.stat().st_size < 1 << 28
+
+
+def frames_of(path) -> int:
+    """Count frames with the independent program."""
+    counted = run_ffmpeg("-i", path, "-map", "0:v:0", "-f", "framecrc", "-")
+    return sum(not line.startswith("#") for line in counted.splitlines())
