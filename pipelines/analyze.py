@@ -84,7 +84,8 @@ def analyze_videos(
     waiting = deque(
         one for one in todo if analysis_uri(context.destination, one.work_key) not in there
     )
-    say(f"measuring {len(waiting)} videos for {', '.join(context.recipe.post.steps)}")
+    if waiting:
+        say(f"measuring {len(waiting)} videos for {', '.join(context.recipe.post.steps)}")
     limit = VIDEOS_IN_FLIGHT_PER_CPU * cluster.num_cpus
     running: dict[ray.ObjectRef, PlannedVideo] = {}
     while waiting or running:

@@ -13,8 +13,9 @@ from pipelines.assemble import Assembled, assemble
 from pipelines.chunks import produce_row
 from pipelines.context import RunContext
 from pipelines.jobs import PLAN_SCHEMA, VideoJob, span_rows
-from pipelines.plan import probe_source, spec_around
+from pipelines.plan import spec_around
 from pipelines.post_files import read_post_files
+from pipelines.probing import probe_source
 from pipelines.release_files import resolve_release
 from tests.media_factory import FFMPEG
 from vgen import storage
@@ -69,6 +70,7 @@ def bare(source: Path, destination: Path, recipe: Recipe, *, span_frames: int | 
     job = VideoJob(
         ref=ref, output_path=output, output_uri=str(destination / output), work_key="key",
         info=probed.info, encode=probed.encode, last_duration=probed.last_duration,
+        fields=probed.fields,
     )  # fmt: skip
     destination.mkdir(parents=True)
     plan_path = destination / "plan.parquet"

@@ -53,7 +53,8 @@ def clip(tmp_path_factory) -> Path:
 
 def recipe_of(*steps: str, **tables: object):
     encode = {"codec": "ffv1", "container": "mkv"}
-    return load_recipe(None, {"encode": encode, "post": {"steps": steps, **tables}})
+    post = {"steps": steps, **tables}
+    return load_recipe(None, {"encode": encode, "post": post, "deinterlace": "never"})
 
 
 def published(clip, folder, recipe, *, span_frames=None):

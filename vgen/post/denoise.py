@@ -52,11 +52,13 @@ def plan_denoise(
 ) -> DenoisePlan:
     """Choose the strength for each shot: the median of its frames' noise, or what was given.
 
+    A shot of which no frame was measured, as its first ones are missing, has the video's noise.
+
     Raises:
-        ValueError: nothing was given, and no frame of a shot was measured.
+        ValueError: nothing was given, and no frame of the video was measured.
     """
     shots = split_shots(stats, cuts)
-    sigmas = [options.strength * _sigma(shot, options) for shot in shots]
+    sigmas = [options.strength * _sigma(shot, stats, options) for shot in shots]
     return DenoisePlan(
         starts=tuple(shot[0].frame for shot in shots),
         sigmas=tuple(round(sigma, 4) for sigma in sigmas),
@@ -93,14 +95,16 @@ class Denoise:
         return _filtered(frames_tchw[nearby], nearby.index(at), sigma / 255)
 
 
-def _sigma(shot: Sequence[FrameStats], options: DenoiseOptions) -> float:
+def _sigma(
+    shot: Sequence[FrameStats], video: Sequence[FrameStats], options: DenoiseOptions
+) -> float:
     if options.sigma is not None:
         return options.sigma
-    measured = [row.sigma for row in shot if row.sigma is not None]
-    if not measured:
-        first, last = shot[0].frame, shot[-1].frame
-        raise ValueError(f"no noise was measured in frames {first} to {last}, and none is given")
-    return float(np.median(measured))
+    for rows in (shot, video):
+        measured = [row.sigma for row in rows if row.sigma is not None]
+        if measured:
+            return float(np.median(measured))
+    raise ValueError("no noise was measured in any frame, and none is given")
 
 
 def _filtered(window_tchw: Tensor, centre: int, sigma: float) -> Tensor:

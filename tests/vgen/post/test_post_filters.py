@@ -76,7 +76,9 @@ def test_the_strength_is_the_shots_median_noise_or_what_was_given():
     plan = plan_denoise(rows, [4], DenoiseOptions(strength=2))
     assert plan == DenoisePlan(starts=(0, 4), sigmas=(10.0, 8.5))
     assert plan_denoise(rows, [], DenoiseOptions(sigma=7)).sigmas == (7.0,)
-    with pytest.raises(ValueError, match="no noise was measured in frames 0 to 1, and none is"):
+    first_lost = [row(0, sigma=None), *rows[1:]]
+    assert plan_denoise(first_lost, [1], DenoiseOptions()).sigmas == (4.75, 4.75)
+    with pytest.raises(ValueError, match="no noise was measured in any frame, and none is given"):
         plan_denoise([row(0, sigma=None), row(1, sigma=None)], [], DenoiseOptions())
 
 
