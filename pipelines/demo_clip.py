@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
+from vgen.media.simd import steady_options
 from vgen.media.source import open_source
 from vgen.post.motion import IDENTITY
 from vgen.post.path import accumulate, inverse
@@ -45,6 +46,7 @@ class Faults(Record):
 def spoil(source: Path, path: Path) -> None:
     """Write the first frames of ``source`` to ``path``: shaken, with a cast, and noisy."""
     rng = np.random.default_rng(SEED)
+    options = steady_options("libx264", {"crf": "12", "threads": "1"})
     with open_source(str(source)) as container, av.open(str(path), "w") as output:
         stream = None
         place = np.zeros(2)
@@ -52,9 +54,7 @@ def spoil(source: Path, path: Path) -> None:
             rgb_hwc = frame.to_ndarray(format="rgb24")
             height, width = (size - 2 * MARGIN_PX for size in rgb_hwc.shape[:2])
             if stream is None:
-                stream = output.add_stream(
-                    "libx264", rate=25, options={"crf": "12", "threads": "1"}
-                )
+                stream = output.add_stream("libx264", rate=25, options=options)
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
                 stream.time_base = Fraction(1, 25)
             place = (0.8 * place + rng.normal(0, SHAKE_PX, 2)).clip(1 - MARGIN_PX, MARGIN_PX - 1)

@@ -148,8 +148,8 @@ class PostSettings(_Options):
 
     @property
     def reach(self) -> int:
-        """Frames on either side that the result of a frame depends on."""
-        return DENOISE_REACH if "denoise" in self.steps else 0
+        """Frames on either side that the result of a frame, or its measure, depends on."""
+        return DENOISE_REACH if "denoise" in self.steps else int(self.needs.frames)
 
     @property
     def needs(self) -> Needs:

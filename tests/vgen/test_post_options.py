@@ -45,9 +45,11 @@ def test_what_is_given_is_not_measured():
     assert needs_of("color", color=matched).frames
 
 
-def test_only_denoise_looks_at_neighbours():
+def test_a_span_needs_what_denoise_looks_at_and_the_frame_that_a_measure_compares_with():
     reaches = {step: PostSettings(steps=(step,)).reach for step in STEPS}
-    assert reaches == dict.fromkeys(STEPS, 0) | {"denoise": DENOISE_REACH}
+    measured = dict.fromkeys(("deflicker", "color", "stabilize"), 1)
+    assert reaches == {"sharpen": 0, "grain": 0, "denoise": DENOISE_REACH} | measured
+    assert PostSettings(steps=("color", "denoise")).reach == DENOISE_REACH
 
 
 def test_a_step_can_be_left_out():
