@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, cast
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -22,7 +22,7 @@ from flows.artifacts import Teller, key_of, publish_report
 from flows.budget import Budget, BudgetFlags
 from flows.job_server import JobError, job_server
 from flows.notify import notify
-from flows.program import TooManyFailedError, run_program
+from flows.program import TooManyFailedError, program, run_program
 from flows.ray_jobs import EndedJob
 from flows.stages import (
     CHECK_TIMEOUT_S,
@@ -223,7 +223,7 @@ def _idle_clusters() -> tuple[Cluster, ...]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the flow once, from the command line; return its exit status."""
-    app = App(name="python -m flows.enhance_library", help_on_error=False)
+    app = program("flows.enhance_library")
 
     @app.default
     def once(

@@ -24,6 +24,15 @@ class TooManyFailedError(Exception):
     """A larger share of videos failed than the recipe allows."""
 
 
+def program(module: str) -> App:
+    """Return an empty command line for ``python -m`` of that module."""
+    return App(
+        name=f"python -m {module}",
+        help_on_error=False,
+        suppress_keyboard_interrupt=False,  # it would end the process without a word
+    )
+
+
 def run_program(app: App, arguments: list[str] | None) -> int:
     """Run ``app`` and return the exit status; its result goes to stdout as JSON."""
     tokens = sys.argv[1:] if arguments is None else arguments

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml  # type: ignore[import-untyped]
-from cyclopts import App
 from prefect import Flow, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
@@ -20,7 +19,7 @@ from prefect.schedules import Cron, Schedule
 from prefect.types.entrypoint import EntrypointType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flows.program import run_program
+from flows.program import program, run_program
 from vgen.config import describe_faults
 from vgen.errors import ConfigError
 
@@ -94,7 +93,7 @@ def read_deployments(path: Path) -> list[DeploymentEntry]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; return the exit status."""
-    app = App(name="python -m flows.serve", help_on_error=False)
+    app = program("flows.serve")
 
     @app.default
     def once(*, file: Path = DEPLOYMENTS, limit: int = 1) -> None:

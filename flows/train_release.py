@@ -9,7 +9,6 @@ checkpoint, and a candidate that is in force already is not promoted twice.
 import sys
 from pathlib import Path
 
-from cyclopts import App
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -18,7 +17,7 @@ from flows.artifacts import Teller, key_of, publish_decision, publish_training
 from flows.budget import Budget, BudgetFlags
 from flows.job_server import JobError, job_server
 from flows.notify import notify
-from flows.program import run_program
+from flows.program import program, run_program
 from flows.ray_jobs import EndedJob
 from flows.stages import (
     CHECK_TIMEOUT_S,
@@ -255,7 +254,7 @@ def _dataset_request(training: Training, address: str) -> datasets.Request:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the flow once, from the command line; return its exit status."""
-    app = App(name="python -m flows.train_release", help_on_error=False)
+    app = program("flows.train_release")
 
     @app.default
     def once(

@@ -20,13 +20,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote_plus
 
-from cyclopts import App
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments import run_deployment
 
-from flows.program import run_program
+from flows.program import program, run_program
 from pipelines.terminal import say
 from vgen import storage
 from vgen.errors import ConfigError
@@ -131,7 +130,7 @@ def _deployments() -> list[DeploymentResponse]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; return the exit status."""
-    app = App(name="python -m flows.webhook", help_on_error=False)
+    app = program("flows.webhook")
 
     @app.default
     def once(*, port: int = 8900, host: str = "127.0.0.1") -> None:

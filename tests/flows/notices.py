@@ -39,6 +39,8 @@ def notices_on() -> Iterator[Notices]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        notices.url = f"json://{notices.secret}@127.0.0.1:{server.server_port}"
+        # With time to answer: Apprise's own 4 s are too short for a machine that runs tests.
+        place = f"127.0.0.1:{server.server_port}/?cto=60&rto=60"
+        notices.url = f"json://{notices.secret}@{place}"
         yield notices
         server.shutdown()

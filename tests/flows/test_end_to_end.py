@@ -57,7 +57,8 @@ def test_a_deployment_publishes_an_archive(published, media, notices, tmp_path):
     fetched = tmp_path / "a.mp4"
     storage.download(f"{library.destination}/a.mp4", fetched, 1 << 30)
     assert frames_of(fetched) == frames_of(media["h264_mp4"]) == 75
-    assert "2 done, 0 skipped, 1 failed" in notices.received[-1]["message"]
+    wait_for(lambda: notices.received, "a notification")
+    assert "2 done, 0 skipped, 1 failed" in notices.received[0]["message"]
 
 
 def test_its_job_names_the_flow_run(published):

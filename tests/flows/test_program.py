@@ -1,0 +1,55 @@
+"""A flow as a program ends like ``vgen``: a status and one sentence."""
+
+import pytest
+from cyclopts import App
+
+from flows.budget import Budget, BudgetError
+from flows.job_server import JobError
+from flows.program import TooManyFailedError, program, run_program
+from vgen.errors import ConfigError, ReleaseError, StorageError
+
+
+def app_that(error: BaseException | None = None) -> App:
+    app = program("tests")
+
+    @app.default
+    def command(*, hours: float = 1.0) -> Budget:
+        if error is not None:
+            raise error
+        return Budget(hours=hours)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (TooManyFailedError("3 of 4 failed"), 1),
+        (ConfigError("wrong"), 2),
+        (ReleaseError("wrong"), 2),
+        (StorageError("the store hangs"), 3),
+        (JobError("stopped"), 3),
+        (BudgetError("spent"), 3),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_each_end_has_its_status(error, status, capsys):
+    assert run_program(app_that(error), []) == status
+    said = capsys.readouterr().err
+    assert said.startswith("vgen: ")
+    assert "Traceback" not in said
+
+
+def test_a_wrong_flag_is_refused(capsys):
+    assert run_program(app_that(), ["--hours", "many"]) == 2
+    assert "many" in capsys.readouterr().err
+
+
+def test_the_result_is_one_document(capsys):
+    assert run_program(app_that(), ["--hours", "2"]) == 0
+    assert Budget.model_validate_json(capsys.readouterr().out) == Budget(hours=2)
+
+
+def test_a_bug_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run_program(app_that(ZeroDivisionError()), [])

@@ -1,0 +1,75 @@
+"""Training as a flow: its settings, its weeks, and what is in force already."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from flows.nightly import nightly, of_week
+from flows.train_release import main, train_release
+from flows.training import Training, load_training
+from vgen.errors import ConfigError
+from vgen.training.settings import TrainSettings
+
+TRAINING = Training(
+    material="s3://b/clips",
+    dataset="s3://b/dataset",
+    run="s3://b/runs",
+    recipe=TrainSettings(steps=10),
+    registry="s3://b/registry",
+)
+
+
+@pytest.mark.parametrize(
+    ("day", "folder"),
+    [
+        (datetime(2026, 1, 1, tzinfo=UTC), "2026-W01"),
+        (datetime(2027, 1, 1, tzinfo=UTC), "2026-W53"),
+        (datetime(2026, 11, 22, 23, tzinfo=UTC), "2026-W47"),
+        (datetime(2026, 11, 23, 1, tzinfo=UTC), "2026-W48"),
+    ],
+)
+def test_each_iso_week_trains_in_a_folder_of_its_own(day, folder):
+    assert of_week(TRAINING, day).run == f"s3://b/runs/{folder}"
+    assert of_week(TRAINING, day).dataset == TRAINING.dataset
+
+
+def test_the_registry_is_the_named_one_else_the_environments(monkeypatch):
+    monkeypatch.setenv("VGEN_REGISTRY", "s3://b/other")
+    assert TRAINING.place() == "s3://b/registry"
+    assert TRAINING.model_copy(update={"registry": ""}).place() == "s3://b/other"
+
+
+def test_without_a_registry_nothing_can_be_promoted(monkeypatch):
+    monkeypatch.delenv("VGEN_REGISTRY", raising=False)
+    with pytest.raises(ConfigError, match="name a registry"):
+        TRAINING.model_copy(update={"registry": ""}).place()
+
+
+def test_settings_are_read_from_json(tmp_path):
+    path = tmp_path / "training.json"
+    path.write_text(TRAINING.model_dump_json())
+    assert load_training(path) == TRAINING
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "cannot read"),
+        ("{}", "material: Field required"),
+        ("{", "is refused"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(tmp_path, capsys, text, says):
+    path = tmp_path / "training.json"
+    if text is not None:
+        path.write_text(text)
+    assert main([str(path)]) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flow", [nightly, train_release])
+def test_the_forms_show_the_settings_of_training(flow):
+    definitions = flow.parameters.definitions
+    assert "steps" in definitions["TrainSettings"]["properties"]
+    assert "min_mean_gain_db" in definitions["PromotionRules"]["properties"]
+    assert "Budget in steps" in definitions["TrainSettings"]["properties"]["steps"]["description"]
