@@ -111,6 +111,7 @@ def _judge_run(frames: Iterator[av.VideoFrame], info: VideoInfo, evidence: Field
             video.width, video.height, video.pixel_format,
         ):  # fmt: skip
             break  # decoding the span says so
+        frame.time_base = video.time_base  # absent where the decoder was flushed
         evidence.flagged[field_order(frame)] += 1
         run.append(picture_lines(to_planar(frame)))
         if len(run) > 2:

@@ -88,9 +88,7 @@ def decided(path, mode="auto"):
         ),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize(
-    ("mode", "rate"), [("auto", "frame"), ("frame", "frame"), ("field", "field")]
-)
+@pytest.mark.parametrize("mode", ["auto", "frame", "field"])
 def test_what_is_interlaced_is_deinterlaced_and_the_note_says_why(
     folder, make, order, trusts, takes, says, mode
 ):
