@@ -13,6 +13,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 IMAGE_NAMES = ("vgen", "REGISTRY/vgen")
+REFERENCE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
+"""A variable in compose.yaml: its name, ``-`` or ``?``, and the default or the complaint."""
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|AUTH_STRING|ACCESS_KEY|CREDENTIAL")
 
 
@@ -73,3 +75,21 @@ def hosts_of(node: object) -> set[tuple[str, int]]:
             for host, port in re.findall(r"(?:://|=|^)([a-z][a-z0-9.-]*):(\d{2,5})(?:/|$)", one):
                 found.add((host, int(port)))
     return found
+
+
+# Of images that are not ours, as their documentation says.
+_LISTENS = {"postgres": {5432}, "grafana": {3000}, "prometheus": {9090}}
+
+
+def ports_of(name: str, service: dict) -> set[int]:
+    """Return where a service listens, as its command line says."""
+    words = " ".join(service.get("command", []))
+    found = {
+        int(port)
+        for port in re.findall(r"--(?:dashboard-|metrics-export-)?(?:port|addr)[= ]:?(\d+)", words)
+    }
+    if "ray start" in words:
+        found.add(52365)  # of every node's agent, Ray's default
+    if "--with-healthcheck" in words:
+        found.add(8080)  # Prefect's default
+    return found | _LISTENS.get(name, set())

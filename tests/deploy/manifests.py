@@ -7,6 +7,9 @@ from tests.deploy.files import DEPLOY, documents
 
 FOLDER = DEPLOY / "kuberay"
 FILES = sorted(FOLDER.rglob("*.yaml"))
+# What the operator names the service of a cluster's head, and where Ray listens by default.
+HEAD_SERVICE = "{}-head-svc"
+HEAD_PORTS = {6379, 8265, 10001, 8080}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

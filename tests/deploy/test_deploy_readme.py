@@ -10,9 +10,8 @@ import yaml
 from ray._private.runtime_env.packaging import _zip_files
 
 from tests.deploy.files import DEPLOY, ROOT, documents, project
-from tests.deploy.manifests import FOLDER, by_kind, objects
+from tests.deploy.manifests import FOLDER, HEAD_PORTS, HEAD_SERVICE, by_kind, objects
 from tests.deploy.programs import RefusedError, check_command, check_line
-from tests.deploy.test_kuberay_files import HEAD_PORTS, HEAD_SERVICE
 
 README = DEPLOY / "README.md"
 OURS = {"vgen", "ray", "prefect", "python", "python3"}
