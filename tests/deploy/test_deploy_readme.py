@@ -12,6 +12,7 @@ from ray._private.runtime_env.packaging import _zip_files
 from tests.deploy.files import DEPLOY, ROOT, documents, project
 from tests.deploy.manifests import FOLDER, HEAD_PORTS, HEAD_SERVICE, by_kind, objects
 from tests.deploy.programs import RefusedError, check_command, check_line
+from tests.deploy.variables import is_read
 
 README = DEPLOY / "README.md"
 OURS = {"vgen", "ray", "prefect", "python", "python3"}
@@ -214,6 +215,17 @@ def test_files_that_are_named_exist(text):
     assert len(named) >= 5
     for name in named - {"deploy/.env"}:  # which everyone makes
         assert (ROOT / name).exists() or (DEPLOY / name).exists(), name
+
+
+def test_the_table_of_variables_is_whole_and_true(text):
+    section = text.split("## Environment")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = set(re.findall(r"`([A-Z_]+)`", " ".join(rows)))
+    assert not [name for name in named if not is_read(name, "vgen")]
+    packages = [ROOT / name for name in ("vgen", "pipelines", "flows")]
+    files = [path for package in packages for path in package.rglob("*.py")]
+    read = {name for path in files for name in re.findall(r'"(VGEN_[A-Z_]+)"', path.read_text())}
+    assert read - {"VGEN_TOPOLOGY"} <= named  # which benchmarks and tests set, and nobody else
 
 
 def test_no_address_of_another_machine_is_needed():
