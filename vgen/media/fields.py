@@ -11,7 +11,7 @@ from typing import Literal
 
 from vgen.media.combing import Verdict
 from vgen.media.facts import VideoInfo
-from vgen.media.field_survey import FieldEvidence
+from vgen.media.field_survey import MAX_LINES, FieldEvidence
 from vgen.media.pixels import planar_format
 from vgen.media.tags import FieldOrder
 from vgen.records import Record, Span
@@ -73,9 +73,12 @@ def plan_fields(
     interlaced, whole = seen["tff"] + seen["bff"], seen["progressive"]
     order: Order = "bff" if seen["bff"] > seen["tff"] else "tff"
     is_seen = interlaced >= max(_MIN_FRAMES, _MIN_SHARE * (interlaced + whole))
-    is_whole = whole >= _MIN_FRAMES and interlaced <= _MAX_MISTAKEN * whole
+    # A flag is contradicted by many frames, the absence of one is confirmed by a single frame.
+    min_whole = _MIN_FRAMES if flagged else 1
+    is_whole = whole >= min_whole and interlaced <= _MAX_MISTAKEN * whole
     has_pulldown = 2 * evidence.num_pulldown_runs > evidence.num_moving_runs
-    if flagged is None and not is_seen and not has_pulldown and (mode == "auto" or is_whole):
+    is_asked = mode != "auto" and not is_whole and info.video.height <= MAX_LINES
+    if flagged is None and not (is_seen or has_pulldown or is_asked):
         return None, ()
     refusal = _refusal(info)
     if refusal:

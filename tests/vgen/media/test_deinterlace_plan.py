@@ -141,6 +141,15 @@ def test_a_few_doubtful_frames_make_no_video_interlaced():
     assert plan_fields(video_info(), few, "auto") == (None, ())
 
 
+@pytest.mark.parametrize(
+    ("seen", "height"),
+    [(Counter(progressive=1, unclear=50), 480), (Counter(), 2160), (Counter(unclear=9), 1280)],
+)
+def test_who_asks_for_fields_still_gets_what_is_no_interlaced_video_untouched(seen, height):
+    evidence = FieldEvidence(flagged=Counter(progressive=51), seen=seen)
+    assert plan_fields(video_info(height=height), evidence, "field") == (None, ())
+
+
 def test_the_flag_of_the_first_frames_counts_where_the_survey_saw_none():
     plan, [note] = plan_fields(video_info(field_order="bff"), FieldEvidence(), "auto")
     assert (plan.order, plan.trusts_flags) == ("bff", True)
