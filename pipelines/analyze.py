@@ -1,16 +1,13 @@
 """The analyze pass: measure whole videos on CPUs before any span is processed.
 
-Stretches of a video are measured in parallel, from small pictures, and reduced to one object; a
-rerun takes the object that is there. Figures are of single frames or of two neighbours, so they do
-not depend on where the stretches were cut.
+Stretches of a video are measured in parallel and reduced to one object; a rerun takes the object
+that is there.
 """
 
 import logging
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import cv2
 import ray
@@ -19,39 +16,27 @@ from pipelines.analysis import Analysis, analysis_uri
 from pipelines.cluster import Cluster
 from pipelines.context import RunContext
 from pipelines.jobs import PlannedVideo, VideoJob, read_video_once
+from pipelines.observe import (
+    Observed,
+    is_seen_in_keyframes,
+    measure_keyframes,
+    measure_stretch,
+    stretch_of,
+)
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.sources import check_unchanged, local_source
-from pipelines.span import SpanRun, decoded
+from pipelines.span import SpanRun
 from vgen import storage
-from vgen.enhance.coding import Coding
-from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
-from vgen.enhance.small import luma_levels, small_rgb
 from vgen.errors import MediaError
 from vgen.manifest import OWN_FOLDER
-from vgen.media.decode import DecodeStats, NeedsSequential
-from vgen.media.pixels import planar_format, planes_of
 from vgen.post.fit import fitting, shown_aspect
-from vgen.post.stats import FrameStats, Observer, merge_stats
-from vgen.post_options import Needs
-from vgen.records import Fault, Span
+from vgen.post.stats import merge_stats
+from vgen.records import Fault
 
 log = logging.getLogger(__name__)
 
 VIDEOS_IN_FLIGHT_PER_CPU = 2
 """Videos whose stretches are handed out at once: enough to keep a cluster busy."""
-NOISE_STRIDE = 12
-"""Noise is measured in one frame of so many, and where shots start: a shot has one level."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Observed:
-    """What was measured of one stretch."""
-
-    stats: list[FrameStats] = field(default_factory=list)
-    cuts: list[int] = field(default_factory=list)
-    """Numbers of the frames that start a shot."""
-    cpu_seconds: float = 0.0
-    fault: Fault | None = None
 
 
 def analyze_videos(
@@ -101,13 +86,17 @@ def analyze_videos(
 
 
 def observe(row_group: int, number: int, context: RunContext) -> Observed:
-    """Measure one stretch of a video: the span at ``number``; runs in a worker."""
+    """Measure one stretch of a video: the span at ``number``; runs in a worker.
+
+    Where keyframes are enough, the first stretch stands for all, as there is little to do.
+    """
     job, spans = read_video_once(context.plan_uri, row_group)
     settings, _ = fitting(context.recipe.post, job.info.video)
-    began, observed = time.process_time(), Observed()
+    by_keyframes = is_seen_in_keyframes(job, settings.needs)
+    if not settings.needs.frames or (by_keyframes and number):
+        return Observed()
     cv2.setNumThreads(1)
-    if not settings.needs.frames:
-        return observed
+    began = time.process_time()
     limit_s = context.recipe.limits.seconds_per_file
     try:
         check_unchanged(job.ref)
@@ -124,65 +113,13 @@ def observe(row_group: int, number: int, context: RunContext) -> Observed:
                 threads=1,
                 deadline=time.monotonic() + limit_s,
             )
-            try:
-                observed = measure_stretch(run, settings.needs)
-            except NeedsSequential:
-                run.is_from_start, run.stats = True, DecodeStats()
+            if by_keyframes:
+                observed = measure_keyframes(run, spans)
+            else:
                 observed = measure_stretch(run, settings.needs)
     except MediaError as error:
         return Observed(fault=fault_of("analyze", error))
     observed.cpu_seconds = time.process_time() - began
-    return observed
-
-
-def stretch_of(spans: Sequence[Span], number: int) -> Span:
-    """Return the span at ``number`` with one frame of context before it and none after."""
-    span = spans[number]
-    own = span.pts[span.lead : len(span.pts) - span.tail]
-    before: tuple[int, ...] = ()
-    if number:
-        last = spans[number - 1]
-        before = (last.pts[len(last.pts) - last.tail - 1],)
-    return Span(
-        start=span.start,
-        stop=span.stop,
-        lead=len(before),
-        begin_pts=before[0] if span.start > 1 else None,
-        start_pts=span.start_pts,
-        stop_pts=span.stop_pts,
-        end_pts=span.stop_pts,
-        pts=before + own,
-    )
-
-
-def measure_stretch(run: SpanRun, needs: Needs) -> Observed:
-    """Measure the frames that a stretch owns; those that no packet announced are passed over."""
-    video, span, observed = run.job.info.video, run.span, Observed()
-    coding = Coding.of(planar_format(video.planar_format), video.color)
-    observer = Observer(with_motion=needs.motion, aspect=shown_aspect(video))
-    previous: Thumbnail | None = None
-    for frame in decoded(run):
-        assert frame.pts is not None
-        at = bisect_left(span.pts, frame.pts)
-        if span.pts[at : at + 1] != (frame.pts,):
-            continue
-        number, planes = span.start - span.lead + at, planes_of(frame)
-        current = thumbnail(planes[0], coding.format.bit_depth)
-        starts_shot = previous is not None and is_cut(previous, current)
-        previous = current
-        luma_hw, gain = None, 1.0
-        if needs.noise and (number % NOISE_STRIDE == 0 or starts_shot):
-            luma_hw, gain = luma_levels(planes, coding)
-        row = observer.see(
-            number,
-            small_rgb(planes, coding, uri=run.job.ref.uri),
-            luma_hw=luma_hw,
-            luma_gain=gain,
-            starts_shot=starts_shot,
-        )
-        if span.owns(frame.pts):
-            observed.stats.append(row)
-            observed.cuts += [number] * starts_shot
     return observed
 
 

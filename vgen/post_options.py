@@ -104,12 +104,12 @@ class Needs:
 
     frames: bool
     """Whether frames have to be seen at all."""
+    every_frame: bool
+    """Whether all of them have to be, as what changes from one to the next counts."""
     motion: bool
     """Whether the camera's motion is needed."""
     noise: bool
     """Whether noise is needed, from luma in the full size."""
-    is_steady: bool
-    """Whether brightness has to be followed from frame to frame."""
 
 
 class PostSettings(_Options):
@@ -156,12 +156,12 @@ class PostSettings(_Options):
         """What the steps want measured."""
         automatic = max(self.color.white_balance, self.color.exposure) > 0
         color = "color" in self.steps and (automatic or self.color.reference is not None)
-        motion, steady = "stabilize" in self.steps, "deflicker" in self.steps
-        noise = "denoise" in self.steps and self.denoise.sigma is None
+        motion = "stabilize" in self.steps
+        # Even where its noise is given, denoise has to know the shots to the frame.
+        every_frame = motion or "deflicker" in self.steps or "denoise" in self.steps
         return Needs(
-            # Even where its noise is given, denoise has to know the shots.
-            frames=color or motion or steady or "denoise" in self.steps,
+            frames=color or every_frame,
+            every_frame=every_frame,
             motion=motion,
-            noise=noise,
-            is_steady=steady,
+            noise="denoise" in self.steps and self.denoise.sigma is None,
         )

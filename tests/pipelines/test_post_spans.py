@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.analyze import stretch_of
+from pipelines.observe import stretch_of
 from tests.media_factory import FFMPEG, run_ffmpeg
 from tests.pipelines.bare import bare, pixels_of
 from tests.vgen.post.shaky import scene, shown_from
 from vgen.config import load_recipe
 from vgen.enhance.plan import MIN_FRAMES
+from vgen.post.chain import ChainPlan
 from vgen.post_options import STEPS
 
 WIDTH, HEIGHT, NUM_FRAMES, CUT = 160, 96, 40, 23
@@ -42,13 +43,18 @@ def frames() -> np.ndarray:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.mkv"
+    encoded(path, "-g", "7", "-bf", "2", "-sc_threshold", "0")
+    return path
+
+
+def encoded(path: Path, *arguments: str) -> None:
+    """Encode ``frames`` nearly without loss."""
     command = [
         FFMPEG, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}",
-        "-r", "25", "-i", "-", "-c:v", "libx264", "-qp", "4", "-g", "7", "-bf", "2",
-        "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-threads", "1", str(path),
+        "-r", "25", "-i", "-", "-c:v", "libx264", "-qp", "4", *arguments, "-pix_fmt", "yuv420p",
+        "-threads", "1", str(path),
     ]  # fmt: skip
     subprocess.run(command, input=frames().tobytes(), check=True)
-    return path
 
 
 def recipe_of(*steps: str, **tables: object):
@@ -97,6 +103,27 @@ def test_the_analysis_does_not_depend_on_where_stretches_were_cut(clip, tmp_path
         found.append(plan.analysis().model_copy(update={"cpu_seconds": 0.0}))
     assert found[0] == found[1] == found[2]
     assert found[0].curves.shots == (0, CUT)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-g", "7"), ("-g", "100"), ("-g", "1"), ("-g", "9", "-bf", "3")]
+)
+@pytest.mark.parametrize("threshold", ["0", "40"])
+def test_colour_alone_is_measured_at_keyframes_and_finds_shots_to_the_frame(
+    tmp_path, arguments, threshold
+):
+    """Whether the encoder marked the cut, had a rhythm, or had no second keyframe at all."""
+    path = tmp_path / "clip.mp4"
+    encoded(path, *arguments, "-sc_threshold", threshold)
+    plans = []
+    for steps in (("color",), ("color", "deflicker")):
+        plan = bare(path, tmp_path / "-".join(steps), recipe_of(*steps), span_frames=15)
+        assert plan.analyze() is None
+        assert plan.analysis().curves.shots == (0, CUT)
+        plans.append(ChainPlan.model_validate_json(plan.analysis().plan).color)
+    for few, all_of_them in zip(*(plan.shots for plan in plans), strict=True):
+        pairs = zip(few.grades[0].matrix, all_of_them.grades[0].matrix, strict=True)
+        assert all(one == pytest.approx(other, abs=0.06) for one, other in pairs)
 
 
 def test_stretches_are_the_spans_with_one_frame_before(clip, tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
@@ -10,7 +12,9 @@ from vgen.post_options import (
     PostSettings,
 )
 
-NOTHING = Needs(frames=False, motion=False, noise=False, is_steady=False)
+NOTHING = Needs(frames=False, every_frame=False, motion=False, noise=False)
+LOOKS = Needs(frames=True, every_frame=False, motion=False, noise=False)
+FRAMES = Needs(frames=True, every_frame=True, motion=False, noise=False)
 
 
 def needs_of(*steps, **tables):
@@ -30,15 +34,15 @@ def test_a_step_given_twice_is_refused():
 
 def test_only_what_the_steps_need_is_measured():
     assert needs_of() == needs_of("sharpen", "grain") == NOTHING
-    assert needs_of("stabilize") == Needs(frames=True, motion=True, noise=False, is_steady=False)
-    assert needs_of("denoise") == Needs(frames=True, motion=False, noise=True, is_steady=False)
-    assert needs_of("deflicker") == Needs(frames=True, motion=False, noise=False, is_steady=True)
-    assert needs_of("color") == Needs(frames=True, motion=False, noise=False, is_steady=False)
+    assert needs_of("stabilize") == replace(FRAMES, motion=True)
+    assert needs_of("denoise") == replace(FRAMES, noise=True)
+    assert needs_of("deflicker") == needs_of("color", "deflicker") == FRAMES
+    assert needs_of("color") == needs_of("color", "grain") == LOOKS
 
 
 def test_what_is_given_is_not_measured():
     known = needs_of("denoise", denoise=DenoiseOptions(sigma=5))
-    assert known == Needs(frames=True, motion=False, noise=False, is_steady=False)
+    assert known == FRAMES
     by_hand = ColorOptions(white_balance=0, exposure=0, gain=1.2)
     assert needs_of("color", color=by_hand) == NOTHING
     matched = by_hand.model_copy(update={"reference": "still.png"})

@@ -1,0 +1,200 @@
+"""What is measured of a video, stretch by stretch or at its keyframes, from small pictures.
+
+Figures are of single frames or of two neighbours, so they do not depend on where stretches are cut.
+"""
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import pairwise
+
+from pipelines.jobs import VideoJob
+from pipelines.span import SpanRun, decoded
+from vgen.enhance.coding import Coding
+from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
+from vgen.enhance.small import luma_levels, small_rgb
+from vgen.errors import DecodeError
+from vgen.media.decode import DecodeStats, NeedsSequential
+from vgen.media.pixels import planar_format, planes_of, to_planar
+from vgen.media.reader import FrameReader
+from vgen.post.fit import shown_aspect
+from vgen.post.stats import FrameStats, Observer, measure_picture
+from vgen.post_options import Needs
+from vgen.records import Fault, Span
+
+NOISE_STRIDE = 12
+"""Noise is measured in one frame of so many, and where shots start: a shot has one level."""
+
+LEAST_DISTANCE_S = Fraction(1, 2)
+"""Keyframes that are nearer are passed over where every frame is one."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Observed:
+    """What was measured of one stretch."""
+
+    stats: list[FrameStats] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+    """Numbers of the frames that start a shot."""
+    cpu_seconds: float = 0.0
+    fault: Fault | None = None
+
+
+def stretch_of(spans: Sequence[Span], number: int) -> Span:
+    """Return the span at ``number`` with one frame of context before it and none after."""
+    span = spans[number]
+    own = _own(span)
+    before: tuple[int, ...] = (_own(spans[number - 1])[-1],) if number else ()
+    return Span(
+        start=span.start,
+        stop=span.stop,
+        lead=len(before),
+        begin_pts=before[0] if span.start > 1 else None,
+        start_pts=span.start_pts,
+        stop_pts=span.stop_pts,
+        end_pts=span.stop_pts,
+        pts=before + own,
+    )
+
+
+def measure_stretch(run: SpanRun, needs: Needs) -> Observed:
+    """Measure the frames that a stretch owns; those that no packet announced are passed over.
+
+    A stretch that turns out to be damaged is done again from the source's first packet.
+    """
+    try:
+        return _measured(run, needs)
+    except NeedsSequential:
+        again = replace(run, is_from_start=True, stats=DecodeStats())
+        return _measured(again, needs)
+
+
+def _measured(run: SpanRun, needs: Needs) -> Observed:
+    video, span, observed = run.job.info.video, run.span, Observed()
+    coding = Coding.of(planar_format(video.planar_format), video.color)
+    observer = Observer(with_motion=needs.motion, aspect=shown_aspect(video))
+    previous: Thumbnail | None = None
+    for frame in decoded(run):
+        assert frame.pts is not None
+        at = bisect_left(span.pts, frame.pts)
+        if span.pts[at : at + 1] != (frame.pts,):
+            continue
+        number, planes = span.start - span.lead + at, planes_of(frame)
+        current = thumbnail(planes[0], coding.format.bit_depth)
+        starts_shot = previous is not None and is_cut(previous, current)
+        previous = current
+        luma_hw, gain = None, 1.0
+        if needs.noise and (number % NOISE_STRIDE == 0 or starts_shot):
+            luma_hw, gain = luma_levels(planes, coding)
+        row = observer.see(
+            number,
+            small_rgb(planes, coding, uri=run.job.ref.uri),
+            luma_hw=luma_hw,
+            luma_gain=gain,
+            starts_shot=starts_shot,
+        )
+        if span.owns(frame.pts):
+            observed.stats.append(row)
+            observed.cuts += [number] * starts_shot
+    return observed
+
+
+def is_seen_in_keyframes(job: VideoJob, needs: Needs) -> bool:
+    """Whether looking at a video's keyframes is enough, and they can be told from the rest."""
+    return not needs.every_frame and job.info.access == "seek" and job.fields is None
+
+
+def measure_keyframes(run: SpanRun, spans: Sequence[Span]) -> Observed:
+    """Measure a whole video at its keyframes, and find the frames at which shots start.
+
+    Encoders start a new group of frames at a cut, or do not care and keep to their rhythm. So where
+    two keyframes differ, the second starts the shot if it came out of turn; otherwise the frames
+    between are decoded and looked at one by one.
+
+    Args:
+        run: Of any span of the video; its own one does not matter.
+        spans: All spans of the video.
+    """
+    pts = tuple(moment for span in spans for moment in _own(span))
+    observed, keys = Observed(), list[tuple[int, Thumbnail]]()
+    for number, row, small in _keyframes(run, pts):
+        observed.stats.append(row)
+        keys.append((number, small))
+    rhythm = _rhythm([number for number, _ in keys])
+    for (number, before), (following, after) in pairwise(keys):
+        if not is_cut(before, after):
+            continue
+        if following - number < rhythm:
+            observed.cuts.append(following)
+        else:
+            _search(run, _between(pts, number, following + 1), observed)
+    if keys and keys[-1][0] + 1 < len(pts):
+        _search(run, _between(pts, keys[-1][0], len(pts)), observed)
+    observed.stats.sort(key=lambda row: row.frame)
+    return observed
+
+
+def _keyframes(run: SpanRun, pts: tuple[int, ...]) -> Iterator[tuple[int, FrameStats, Thumbnail]]:
+    video, uri = run.job.info.video, run.job.ref.uri
+    coding = Coding.of(planar_format(video.planar_format), video.color)
+    reader = FrameReader(
+        uri=uri,
+        info=run.job.info,
+        threads=run.threads,
+        path=run.source_path,
+        # Judged by the spans that own them; here a frame more or less does not matter.
+        on_damage=_ignored,
+        on_suspicion=_ignored,
+    )
+    for frame in reader.keyframes(round(LEAST_DISTANCE_S / video.time_base)):
+        assert frame.pts is not None
+        if time.monotonic() > run.deadline:
+            raise DecodeError("took longer than limits.seconds_per_file", uri=uri, pts=frame.pts)
+        at = bisect_left(pts, frame.pts)
+        layout = (frame.width, frame.height, frame.format.name)
+        is_planned = pts[at : at + 1] == (frame.pts,)
+        if not is_planned or layout != (video.width, video.height, video.pixel_format):
+            continue
+        planar = to_planar(frame)
+        planes = planes_of(planar)
+        row = replace(measure_picture(small_rgb(planes, coding, uri=uri)), frame=at)
+        yield at, row, thumbnail(planes[0], coding.format.bit_depth)
+
+
+def _search(run: SpanRun, span: Span, observed: Observed) -> None:
+    """Add the cuts of a stretch, and what the frames that start its shots look like."""
+    found = measure_stretch(replace(run, span=span, stats=DecodeStats()), run.recipe.post.needs)
+    observed.cuts += found.cuts
+    observed.stats += [row for row in found.stats if row.frame in found.cuts]
+
+
+def _between(pts: tuple[int, ...], number: int, stop: int) -> Span:
+    """Return the frames after ``number`` up to ``stop``, with the one before them."""
+    end = pts[stop] if stop < len(pts) else None
+    return Span(
+        start=number + 1,
+        stop=stop,
+        lead=1,
+        begin_pts=pts[number] if number else None,
+        start_pts=pts[number + 1],
+        stop_pts=end,
+        end_pts=end,
+        pts=pts[number:stop],
+    )
+
+
+def _rhythm(numbers: Sequence[int]) -> int:
+    """Return how many frames apart most keyframes are; the most of those that are as common."""
+    apart = Counter(b - a for a, b in pairwise(numbers))
+    return max(apart, key=lambda distance: (apart[distance], distance), default=0)
+
+
+def _own(span: Span) -> tuple[int, ...]:
+    return span.pts[span.lead : len(span.pts) - span.tail]
+
+
+def _ignored(pts: int | None) -> None:
+    """Take no note."""
