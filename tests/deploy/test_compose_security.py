@@ -4,9 +4,11 @@ import os
 import re
 import socket
 import subprocess
+import sys
 
 import pytest
 import yaml
+from sqlalchemy.engine import make_url
 
 from tests.deploy.files import (
     DEPLOY,
@@ -78,7 +80,6 @@ def test_the_example_names_what_is_asked_for_and_holds_no_value(compose_text):
 
 def test_the_file_of_secrets_is_ignored():
     assert ".env" in (DEPLOY / ".gitignore").read_text().split()
-    assert not (DEPLOY / ".env").exists()
 
 
 def test_every_node_and_client_of_ray_asks_for_the_token(services):
@@ -91,6 +92,22 @@ def test_every_node_and_client_of_ray_asks_for_the_token(services):
     for service in of_ray:
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
         assert service["environment"]["RAY_AUTH_TOKEN"] == "some-ray_auth_token"
+
+
+def test_the_password_of_the_database_may_hold_any_character(services, tmp_path):
+    password = "a@b:c/d%40#?$x"
+    given = {**services["prefect-server"]["environment"], "PREFECT_HOME": str(tmp_path)}
+    given["PREFECT_SERVER_DATABASE_PASSWORD"] = password
+    code = (
+        "from prefect.settings import get_current_settings as settings;"
+        "print(settings().server.database.connection_url.get_secret_value())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True
+    )
+    url = make_url(ran.stdout.strip())
+    assert (url.host, url.port, url.database) == ("postgres", 5432, "prefect")
+    assert (url.username, url.password) == ("prefect", password)
 
 
 def test_the_store_answers_to_the_pair_of_the_environment_file(services, tmp_path, monkeypatch):
