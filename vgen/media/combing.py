@@ -32,6 +32,7 @@ _FITS = 0.22
 _PROGRESSIVE_SLOPE = 0.3
 _ORDERED = 0.1
 _INTERLACED_SLOPE = 0.8
+_JOINS = 0.4  # film frames reach 0.6 and more; video stays within 0.3, but for single frames
 _REPEATED = 0.4  # a repeated field differs by what compression adds, the other one by the motion
 _CYCLE = 5  # frames in which 3:2 pulldown repeats one field of each parity
 
@@ -70,6 +71,18 @@ def judge_fields(before: Lines | None, current: Lines, after: Lines | None) -> V
     if abs(order) > max(_ORDERED, _INTERLACED_SLOPE * fit):
         return "tff" if order > 0 else "bff"
     return "unclear"
+
+
+def follows_film(before: Lines | None, current: Lines, order: Literal["tff", "bff"]) -> bool:
+    """Whether the first field of a woven film frame belongs with the second field before it."""
+    if before is None or len(current) < 4:
+        return False
+    second = slice(0, None, 2) if order == "tff" else slice(1, None, 2)  # row 0 is line 1
+    own, earlier = current[1:-1][second], before[1:-1][second]
+    around = (current[:-2] + current[2:])[second]
+    moving = np.abs(own - earlier) > _MOVED
+    as_is, joined = (_teeth(around, line, moving).sum() + 1.0 for line in (own, earlier))
+    return log(float(as_is) / float(joined)) > _JOINS
 
 
 def _teeth(around: Lines, between: Lines, moving: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -1,21 +1,21 @@
 """Make whole frames of the fields of interlaced ones, with FFmpeg's bwdif.
 
-bwdif (T. Mundt, after the BBC's w3fdif and M. Niedermayer's yadif) interpolates the lines of one
-field from the frame and its two neighbours. Which frames it replaces is decided frame by frame,
-from pixels and flags within ``fields.CONTEXT`` frames, so that it does not depend on where a video
-is cut into spans; frames that are whole pass untouched.
+Which frames it replaces is decided frame by frame, from pixels and flags within ``fields.CONTEXT``
+frames, so that it does not depend on where a video is cut into spans; whole frames pass untouched.
+Frames that 3:2 pulldown wove of two film frames are not interpolated: the first field is joined
+with the second field of the frame before, as FFmpeg's fieldmatch filter does.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
-import av.error
-from av.filter import Graph
 
-from vgen.media.combing import Lines, Verdict, judge_fields, picture_lines
+from vgen.media.bwdif import Bwdif
+from vgen.media.combing import Lines, Verdict, follows_film, judge_fields, picture_lines
 from vgen.media.decode import DecodeStats, decode_span
 from vgen.media.facts import VideoInfo, VideoStream
 from vgen.media.fields import CONTEXT, FieldPlan, Order, as_decoded, decoded_span
@@ -25,7 +25,6 @@ from vgen.records import Span
 
 _REACH = CONTEXT - 1  # frames on each side whose verdicts count
 _NEAR = 2  # the same in a video that is mostly whole, so that no woven frame at a border stays
-_UNSPECIFIED = (2, 0)  # FFmpeg's matrix and range, as the graphs are told
 
 
 class FlaggedOrders:
@@ -130,7 +129,7 @@ def deinterlaced(
     begin_pts = None if span.begin_pts is None else span.pts[CONTEXT]
     end_pts = None if span.end_pts is None else span.pts[-CONTEXT]
     time_base = video.time_base / plan.pictures
-    decided = _decided(_judged(frames), plan, flags)
+    decided = _decided(_judged(frames, plan), plan, flags)
     held: tuple[int, list[av.VideoFrame]] | None = None
     for frame, pictures in _filtered(decided, video, plan):
         assert frame.pts is not None
@@ -152,36 +151,63 @@ def _stamped(
         yield picture
 
 
-def _judged(frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, Verdict]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    frame: av.VideoFrame
+    verdict: Verdict
+    follows: bool
+    """Its first field belongs with the second field of the frame before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    frame: av.VideoFrame
+    order: Order | None
+    """Of its fields; None for a frame to leave as it is."""
+    follows: bool
+
+
+def _judged(frames: Iterator[av.VideoFrame], plan: FieldPlan) -> Iterator[_Judged]:
     """Yield frames with what their pixels say, each when the next is there."""
     earlier: Lines | None = None
     held: tuple[av.VideoFrame, Lines] | None = None
     for frame in frames:
         lines = picture_lines(frame)
         if held is not None:
-            yield held[0], judge_fields(earlier, held[1], lines)
+            yield _judge(*held, earlier, lines, plan)
             earlier = held[1]
         held = (frame, lines)
     if held is not None:
-        yield held[0], judge_fields(earlier, held[1], None)
+        yield _judge(*held, earlier, None, plan)
+
+
+def _judge(
+    frame: av.VideoFrame, lines: Lines, before: Lines | None, after: Lines | None, plan: FieldPlan
+) -> _Judged:
+    return _Judged(
+        frame=frame,
+        verdict=judge_fields(before, lines, after),
+        follows=plan.has_pulldown and follows_film(before, lines, plan.order),
+    )
 
 
 def _decided(
-    judged: Iterator[tuple[av.VideoFrame, Verdict]], plan: FieldPlan, flags: FlaggedOrders
-) -> Iterator[tuple[av.VideoFrame, Order | None]]:
-    """Yield frames with the order of their fields, None for those to leave as they are."""
-    waiting: deque[av.VideoFrame] = deque()
+    judged: Iterator[_Judged], plan: FieldPlan, flags: FlaggedOrders
+) -> Iterator[_Decided]:
+    """Yield frames with what is to be done with them."""
+    waiting: deque[_Judged] = deque()
     verdicts: deque[Verdict] = deque(maxlen=2 * _REACH + 1)
 
-    def decide() -> tuple[av.VideoFrame, Order | None]:
+    def decide() -> _Decided:
         at = len(verdicts) - len(waiting)
-        frame = waiting.popleft()
-        assert frame.pts is not None
-        return frame, _order(flags.take(frame.pts), list(verdicts), at, plan)
+        one = waiting.popleft()
+        assert one.frame.pts is not None
+        order = _order(flags.take(one.frame.pts), list(verdicts), at, plan)
+        return _Decided(frame=one.frame, order=order, follows=one.follows)
 
-    for frame, verdict in judged:
-        waiting.append(frame)
-        verdicts.append(verdict)
+    for one in judged:
+        waiting.append(one)
+        verdicts.append(one.verdict)
         if len(waiting) > _REACH:
             yield decide()
     while waiting:
@@ -216,78 +242,47 @@ def _shows_fields(verdicts: Sequence[Verdict]) -> bool:
 
 
 def _filtered(
-    decided: Iterator[tuple[av.VideoFrame, Order | None]], video: VideoStream, plan: FieldPlan
+    decided: Iterator[_Decided], video: VideoStream, plan: FieldPlan
 ) -> Iterator[tuple[av.VideoFrame, list[av.VideoFrame]]]:
     """Yield each frame with the pictures that take its place."""
-    bwdif = _Bwdif(video, plan)
-    waiting: deque[tuple[av.VideoFrame, Order | None]] = deque()
+    bwdif = Bwdif(video, plan)
+    waiting: deque[_Decided] = deque()
     made: deque[av.VideoFrame] = deque()
+    before: av.VideoFrame | None = None
 
     def ready() -> Iterator[tuple[av.VideoFrame, list[av.VideoFrame]]]:
+        nonlocal before
         while len(made) >= plan.pictures:
-            frame, order = waiting.popleft()
+            one = waiting.popleft()
             pictures = [made.popleft() for _ in range(plan.pictures)]
-            if order is None:
-                pictures = [frame, *(_copy(frame) for _ in pictures[1:])]
+            whole = one.frame if one.order is None else None
+            if one.order is not None and one.follows and before is not None:
+                whole = _joined(one.frame, before, one.order)
+            if whole is not None:
+                pictures = [whole, *(_copy(whole) for _ in pictures[1:])]
+            before = one.frame
             for picture in pictures:
-                picture.colorspace, picture.color_range = frame.colorspace, frame.color_range
-            yield frame, pictures
+                picture.colorspace = one.frame.colorspace
+                picture.color_range = one.frame.color_range
+            yield one.frame, pictures
 
-    for frame, order in decided:
-        waiting.append((frame, order))
-        made += bwdif.push(frame, order or plan.order)
+    for one in decided:
+        waiting.append(one)
+        made += bwdif.push(one.frame, one.order or plan.order)
         yield from ready()
     made += bwdif.finish()
     yield from ready()
     assert not waiting, "bwdif answers every frame"
 
 
+def _joined(frame: av.VideoFrame, before: av.VideoFrame, order: Order) -> av.VideoFrame:
+    """Return the film frame of the first field of ``frame`` and the second of the one before."""
+    film = _copy(frame)
+    second = slice(1, None, 2) if order == "tff" else slice(0, None, 2)
+    for target, source in zip(planes_of(film), planes_of(before), strict=True):
+        target[second] = source[second]
+    return film
+
+
 def _copy(frame: av.VideoFrame) -> av.VideoFrame:
     return frame_from_planes(planes_of(frame), frame.format.name, frame.pts, frame.time_base)
-
-
-class _Bwdif:
-    """The filter with its state; what it yields lags one frame behind what it is given."""
-
-    def __init__(self, video: VideoStream, plan: FieldPlan) -> None:
-        self._marks = {order: _graph(video, ("setfield", order)) for order in ("tff", "bff")}
-        mode = "send_field" if plan.rate == "field" else "send_frame"
-        # It answers every frame: skipping those flagged progressive would leave the state of
-        # its first frame, and so the picture, to where a span begins.
-        self._graph = _graph(video, ("bwdif", f"mode={mode}:parity=auto:deint=all"))
-
-    def push(self, frame: av.VideoFrame, order: Order) -> list[av.VideoFrame]:
-        """Give it a frame, which stays as it is; return the pictures that are ready."""
-        tags = frame.colorspace, frame.color_range
-        frame.colorspace, frame.color_range = _UNSPECIFIED
-        mark = self._marks[order]
-        mark.vpush(frame)
-        self._graph.vpush(mark.vpull())
-        frame.colorspace, frame.color_range = tags
-        return self._pulled()
-
-    def finish(self) -> list[av.VideoFrame]:
-        """Return the last pictures."""
-        self._graph.vpush(None)
-        return self._pulled()
-
-    def _pulled(self) -> list[av.VideoFrame]:
-        pictures = []
-        while True:
-            try:
-                pictures.append(self._graph.vpull())
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return pictures
-
-
-def _graph(video: VideoStream, filter_and_arguments: tuple[str, str]) -> Graph:
-    graph = Graph()
-    graph.threads = 1
-    source = graph.add_buffer(
-        width=video.width,
-        height=video.height,
-        format=av.VideoFormat(video.planar_format),
-        time_base=video.time_base,
-    )
-    graph.link_nodes(source, graph.add(*filter_and_arguments), graph.add("buffersink")).configure()
-    return graph

@@ -40,7 +40,8 @@ class FieldPlan(Record):
     takes_unclear: bool
     """Where neither pixels nor flags tell, a frame is taken as interlaced."""
     has_pulldown: bool = False
-    """Whole and woven frames alternate: each frame is judged by itself."""
+    """Whole film frames and woven ones alternate: each is judged by itself, and a woven one is put
+    together again with the field before it where the two fit."""
 
     @property
     def pictures(self) -> int:
@@ -108,8 +109,8 @@ def _told(
     done = f"deinterlaced with bwdif at {plan.rate} rate"
     if plan.has_pulldown:
         return (
-            f"3:2 pulldown (telecine): woven frames are {done}; film frames stay, the repeated "
-            "ones too"
+            f"3:2 pulldown (telecine), {order}: film frames are joined again from their fields, "
+            f"each fourth stays repeated; what does not join is {done}"
         )
     if is_whole:
         return f"flagged as interlaced, {order}, but progressive: only what shows fields is {done}"

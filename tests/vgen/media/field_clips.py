@@ -61,11 +61,12 @@ def mixed(folder: Path, *, flag: str | None = None, frames=80, whole_from=30) ->
     return FieldClip(path=clip.path, truth_thw=truth)
 
 
-def telecined(folder: Path, *, flag="tff", frames=60) -> FieldClip:
-    """Spread 20 whole pictures a second over 25 frames by 3:2 pulldown; truth is not given."""
-    steps = f"{_WHOLE},telecine=pattern=23,setfield={flag}"
-    clip = _made(folder / f"telecined-{flag}-{frames}.mkv", steps, frames)
-    return FieldClip(path=clip.path, truth_thw=clip.truth_thw[:0])
+def telecined(folder: Path, *, order="tff", flag: str | None = None, frames=60) -> FieldClip:
+    """Spread 20 film frames a second over 25 by 3:2 pulldown; the truth are the film frames."""
+    first = {"tff": "top", "bff": "bottom"}[order]
+    steps = f"{_WHOLE},telecine=first_field={first}:pattern=23,setfield={flag or order}"
+    clip = _made(folder / f"telecined-{order}-{flag}-{frames}.mkv", steps, frames)
+    return FieldClip(path=clip.path, truth_thw=clip.truth_thw[::2])
 
 
 def blind(clip: FieldClip, rate: str, folder: Path, parity="auto") -> Luma:

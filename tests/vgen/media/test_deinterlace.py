@@ -217,12 +217,22 @@ def test_field_rate_brings_back_the_motion_that_was_interlaced(folder, order):
     assert np.array_equal(kept, lines), "the lines of a field are the camera's own"
 
 
-def test_film_frames_of_a_telecined_video_stay_and_woven_ones_do_not(folder):
-    clip = field_clips.telecined(folder)
-    before, after = luma(clip, None), luma(clip, plan_of(has_pulldown=True, **DOUBTING))
-    same = [bool(np.array_equal(a, b)) for a, b in zip(before, after, strict=True)]
-    rhythm = [frame % 5 not in (2, 3) for frame in range(len(same))]
-    assert same[1:-1] == rhythm[1:-1]
+@pytest.mark.parametrize("rate", ["frame", "field"])
+@pytest.mark.parametrize("order", ["tff", "bff"])
+def test_film_frames_of_a_telecined_video_are_put_together_again(folder, order, rate):
+    clip = field_clips.telecined(folder, order=order)
+    plan = plan_of(rate, order, has_pulldown=True, **DOUBTING)
+    own, film = luma(clip, plan), clip.truth_thw
+    fourths = [4 * (n // 5) + (0, 1, 1, 2, 3)[n % 5] for n in range(len(own) // plan.pictures)]
+    assert np.array_equal(own, film[fourths].repeat(plan.pictures, axis=0))
+    assert not np.array_equal(luma(clip, None), film[fourths])
+
+
+def test_video_in_a_telecined_programme_is_interpolated_and_not_joined(folder):
+    """A plan is made for the whole video; what is no film in it fits no field before."""
+    clip = field_clips.interlaced(folder)
+    own = luma(clip, plan_of(has_pulldown=True, **DOUBTING))
+    assert np.array_equal(own[1:-1], field_clips.blind(clip, "frame", folder)[1:-1])
 
 
 def test_the_second_field_is_shown_half_way_to_the_next_frame(tmp_path):

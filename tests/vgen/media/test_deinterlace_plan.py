@@ -15,7 +15,7 @@ from tests.spans import ref_of, spans_at
 from tests.vgen.media import field_clips
 from vgen.config import EncodeSettings, Limits
 from vgen.errors import ProbeError
-from vgen.media.combing import has_pulldown, judge_fields, picture_lines
+from vgen.media.combing import follows_film, has_pulldown, judge_fields, picture_lines
 from vgen.media.encoders import resolve_encoding
 from vgen.media.field_survey import NUM_RUNS, RUN_FRAMES, FieldEvidence, survey_fields
 from vgen.media.fields import (
@@ -80,7 +80,11 @@ def decided(path, mode="auto"):
         ),
         (
             lambda at: field_clips.telecined(at),
-            "tff", False, False, "3:2 pulldown",
+            "tff", False, False, "3:2 pulldown (telecine), top field first",
+        ),
+        (
+            lambda at: field_clips.telecined(at, order="bff"),
+            "bff", False, False, "3:2 pulldown (telecine), bottom field first",
         ),
         (
             lambda at: field_clips.telecined(at, flag="prog"),
@@ -249,6 +253,17 @@ def test_pulldown_is_known_by_its_rhythm_alone():
     assert not has_pulldown(frames[:10])
     assert not has_pulldown(film[:11])
     assert not has_pulldown([woven(2 * n, 2 * n + 1) for n in range(11)])
+
+
+@pytest.mark.parametrize("order", ["tff", "bff"])
+def test_a_woven_film_frame_follows_the_frame_whose_field_it_shares(order):
+    film = [moment(3 * n) for n in range(3)]
+    between = woven(3, 6, order=order)
+    assert follows_film(film[1], between, order)
+    assert not follows_film(film[0], between, order)
+    assert not follows_film(None, between, order)
+    assert not follows_film(film[1][:3], between[:3], order)
+    assert not follows_film(woven(0, 1, order=order), woven(2, 3, order=order), order)
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le"])
