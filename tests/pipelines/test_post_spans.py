@@ -13,11 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.finishing import finish_of
 from pipelines.observe import stretch_of
+from pipelines.span import SpanRun, produce_chunk
+from pipelines.staged import EnhanceFrames, decode_row, encode_row
 from tests.media_factory import FFMPEG, run_ffmpeg
 from tests.pipelines.bare import bare, pixels_of
 from tests.vgen.post.shaky import scene, shown_from
 from vgen.config import load_recipe
+from vgen.enhance.enhancer import Enhancer
 from vgen.enhance.plan import MIN_FRAMES
 from vgen.post.chain import ChainPlan
 from vgen.post_options import STEPS
@@ -179,3 +183,38 @@ def test_a_shot_that_no_step_changes_is_the_source_bit_for_bit(tmp_path):
     made, assembled, _ = published(source, tmp_path / "out", recipe_of("stabilize"))
     assert np.array_equal(made, pixels_of(source, width=WIDTH, height=HEIGHT))
     assert "stabilize: nothing to steady in 1 shot" in assembled.outcome.notes
+
+
+def test_operators_of_their_own_and_threads_give_the_same_frames(clip, tmp_path):
+    """The staged topology, and an actor that reads ahead, against one thing at a time."""
+    recipe = recipe_of("deflicker", "denoise", "color", "stabilize", "grain")
+    whole, _, _ = published(clip, tmp_path / "whole", recipe, span_frames=11)
+    staged = bare(clip, tmp_path / "staged", recipe, span_frames=11)
+    assert staged.analyze() is None
+    worker = EnhanceFrames(staged.context)
+    for number in range(len(staged.spans)):
+        row = decode_row({"video": 0, "row_group": 0, "span": number}, staged.context)
+        assert not encode_row(worker(row), staged.context)["fault"]
+    assembled = staged.assemble()
+    made = pixels_of(Path(assembled.outcome.output_uri), width=WIDTH, height=HEIGHT)
+    assert np.array_equal(made, whole)
+    assert assembled.stage_cpu_seconds["post"] > 0
+    assert len(assembled.curves.luma) == NUM_FRAMES
+
+    threaded = bare(clip, tmp_path / "threads", recipe, span_frames=11)
+    assert threaded.analyze() is None
+    path = tmp_path / "chunk.nut"
+    run = SpanRun(
+        job=threaded.job,
+        span=threaded.spans[1],
+        recipe=recipe,
+        source_path=None,
+        threads=2,
+        finish=finish_of(threaded.job, threaded.context),
+    )
+    facts = produce_chunk(run, Enhancer.load("identity", device="cpu"), path, has_threads=True)
+    assert facts.stage_cpu_seconds["post"] > 0
+    span = threaded.spans[1]
+    assert [point[0] for point in facts.luma] == list(range(span.start, span.stop))
+    made = pixels_of(path, width=WIDTH, height=HEIGHT)
+    assert np.array_equal(made, whole[span.start : span.stop])

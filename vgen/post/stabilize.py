@@ -140,10 +140,10 @@ class Stabilize:
 
 
 def _warped(frame_1chw: Tensor, theta: Tensor) -> Tensor:
-    grid = F.affine_grid(theta, list(frame_1chw.shape), align_corners=False)
+    grid = F.affine_grid(theta.to(frame_1chw), list(frame_1chw.shape), align_corners=False)
     warped = F.grid_sample(
         frame_1chw,
-        grid.to(frame_1chw),
+        grid,
         mode="bicubic",
         padding_mode="border",
         align_corners=False,
