@@ -218,3 +218,23 @@ def test_operators_of_their_own_and_threads_give_the_same_frames(clip, tmp_path)
     assert [point[0] for point in facts.luma] == list(range(span.start, span.stop))
     made = pixels_of(path, width=WIDTH, height=HEIGHT)
     assert np.array_equal(made, whole[span.start : span.stop])
+
+
+@pytest.mark.parametrize("mode", ["frame", "field"])
+def test_frames_made_of_fields_do_not_depend_on_where_spans_were_cut(media, tmp_path, mode):
+    post = {"steps": ("deflicker", "stabilize", "grain")}
+    encode = {"codec": "ffv1", "container": "mkv"}
+    recipe = load_recipe(None, {"encode": encode, "post": post, "deinterlace": mode})
+    found = []
+    for span_frames in (None, 14):
+        folder = tmp_path / str(span_frames)
+        plan = bare(media["interlaced_tff_ts"], folder, recipe, span_frames=span_frames)
+        assert plan.analyze() is None
+        analysis = plan.analysis().model_copy(update={"cpu_seconds": 0.0})
+        assert not any(row["fault"] for row in plan.produce())
+        outcome = plan.assemble().outcome
+        found.append((analysis, pixels_of(Path(outcome.output_uri), width=64, height=48)))
+    (whole_analysis, whole), (cut_analysis, cut) = found
+    assert whole_analysis == cut_analysis
+    assert len(cut) == len(whole) == (150 if mode == "field" else 75)
+    assert np.abs(cut.astype(int) - whole).max() <= 1
