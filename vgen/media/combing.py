@@ -25,7 +25,7 @@ Lines: TypeAlias = NDArray[np.int16]
 
 _COLUMNS = 360  # enough teeth to count, at a tenth of what decoding a frame takes
 _MOVED = 10  # levels; noise and compression stay below
-_MIN_MOVING = 0.002  # share of samples; less says nothing
+_MIN_MOVING = 400  # samples; fewer say nothing of an order that shows in sums
 # Natural logarithms of ratios of comb energy, from 35 clips: progressive ones stay below a third
 # of the first ratio in the second, interlaced ones above 0.8 of it.
 _FITS = 0.22
@@ -53,7 +53,7 @@ def judge_fields(before: Lines | None, current: Lines, after: Lines | None) -> V
     own = current[1:-1]
     earlier, later = before[1:-1], after[1:-1]
     moving = (np.abs(own - earlier) > _MOVED) | (np.abs(own - later) > _MOVED)
-    if np.count_nonzero(moving) < _MIN_MOVING * moving.size:
+    if np.count_nonzero(moving) < _MIN_MOVING:
         return "unclear"
     around = current[:-2] + current[2:]
     as_is = _teeth(around, own, moving).sum()

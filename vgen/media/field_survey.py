@@ -117,8 +117,8 @@ def _judge_run(frames: Iterator[av.VideoFrame], info: VideoInfo, evidence: Field
         if len(run) > 2:
             verdicts[judge_fields(*run[-3:])] += 1
     evidence.seen += verdicts
-    evidence.num_moving_runs += verdicts.total() > verdicts["unclear"]
-    whole = len(run) - len(run) % RUN_FRAMES
-    evidence.num_pulldown_runs += any(
-        has_pulldown(run[at : at + RUN_FRAMES]) for at in range(0, whole, RUN_FRAMES)
-    )
+    if verdicts.total() == verdicts["unclear"]:
+        return
+    evidence.num_moving_runs += 1
+    starts = range(0, len(run) - RUN_FRAMES + 1, RUN_FRAMES)
+    evidence.num_pulldown_runs += any(has_pulldown(run[at : at + RUN_FRAMES]) for at in starts)

@@ -23,6 +23,9 @@ CONTEXT = 9
 """Source frames on each side that decide about a frame: eight whose verdicts count, and the
 neighbour of the outer one. Of these bwdif sees the nearest."""
 _MIN_FRAMES = 8  # verdicts on fewer frames contradict no flag
+_MIN_UNFLAGGED = 12  # frames seen interlaced, where no flag says so
+_MAX_MINOR = 0.1  # of the frames of one order, in the other: a video's fields have one order, but
+# what moves in jumps through a whole video looks like either by chance
 _MIN_SHARE = 0.2  # of the frames that can be judged: what is interlaced in part, and not by mistake
 _MAX_MISTAKEN = 0.05  # of whole frames, taken for interlaced
 _NAMES = {"tff": "top field first", "bff": "bottom field first"}
@@ -73,18 +76,18 @@ def plan_fields(
     seen = evidence.seen
     interlaced, whole = seen["tff"] + seen["bff"], seen["progressive"]
     order: Order = "bff" if seen["bff"] > seen["tff"] else "tff"
-    is_seen = interlaced >= max(_MIN_FRAMES, _MIN_SHARE * (interlaced + whole))
+    is_seen = _is_seen(seen, _MIN_FRAMES if flagged else _MIN_UNFLAGGED)
     # A flag is contradicted by many frames, the absence of one is confirmed by a single frame.
     min_whole = _MIN_FRAMES if flagged else 1
     is_whole = whole >= min_whole and interlaced <= _MAX_MISTAKEN * whole
-    has_pulldown = 2 * evidence.num_pulldown_runs > evidence.num_moving_runs
+    has_pulldown = 2 * evidence.num_pulldown_runs >= max(1, evidence.num_moving_runs)
     is_asked = mode != "auto" and not is_whole and info.video.height <= MAX_LINES
     if flagged is None and not (is_seen or has_pulldown or is_asked):
         return None, ()
     refusal = _refusal(info)
     if refusal:
         return None, (f"interlaced, and left so: {refusal}",)
-    is_contradicted = is_seen and flagged is not None and _contradicts(seen, flagged)
+    is_contradicted = is_seen and flagged is not None and order != flagged
     plan = FieldPlan(
         rate="field" if mode == "field" else "frame",
         order=order if flagged is None or is_contradicted else flagged,
@@ -93,6 +96,14 @@ def plan_fields(
         has_pulldown=has_pulldown,
     )
     return plan, (_told(plan, flagged, seen, is_whole=is_whole, is_seen=is_seen),)
+
+
+def _is_seen(seen: Counter[Verdict], min_frames: int) -> bool:
+    """Whether pictures show fields: enough of them, and of one order."""
+    minor, major = sorted((seen["tff"], seen["bff"]))
+    is_one_order = minor <= _MAX_MINOR * major
+    share = _MIN_SHARE * (minor + major + seen["progressive"])
+    return is_one_order and major >= max(min_frames, share)
 
 
 def _told(
@@ -129,11 +140,6 @@ def _flagged(info: VideoInfo, flagged: Counter[FieldOrder]) -> Order | None:
         return "bff" if flagged["bff"] > flagged["tff"] else "tff"
     order = info.video.field_order
     return order if order in ("tff", "bff") else None
-
-
-def _contradicts(seen: Counter[Verdict], flagged: Order) -> bool:
-    other = seen["bff" if flagged == "tff" else "tff"]
-    return other > _MIN_FRAMES and other > 4 * seen[flagged]
 
 
 def _refusal(info: VideoInfo) -> str | None:

@@ -139,10 +139,46 @@ def test_pictures_that_bwdif_does_not_take_are_left_with_a_note(video, reason):
     assert reason in note
 
 
-def test_a_few_doubtful_frames_make_no_video_interlaced():
-    """Progressive video in motion has frames that look interlaced, one in a hundred."""
-    few = FieldEvidence(flagged=Counter(progressive=55), seen=Counter(tff=7, progressive=30))
-    assert plan_fields(video_info(), few, "auto") == (None, ())
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Counter(tff=11, progressive=30),
+        Counter(tff=12, progressive=50),
+        Counter(tff=30, bff=4),
+    ],
+)
+def test_neither_a_few_doubtful_frames_nor_two_orders_make_a_video_interlaced(seen):
+    """Progressive video in motion has frames that look interlaced, of either order."""
+    evidence = FieldEvidence(flagged=Counter(progressive=55), seen=seen)
+    assert plan_fields(video_info(), evidence, "auto") == (None, ())
+
+
+@pytest.mark.parametrize("seen", [Counter(bff=12, progressive=40), Counter(tff=30, bff=3)])
+def test_enough_frames_of_one_order_make_an_unflagged_video_interlaced(seen):
+    evidence = FieldEvidence(flagged=Counter(progressive=55), seen=seen)
+    plan, [note] = plan_fields(video_info(), evidence, "auto")
+    assert plan.order == ("bff" if seen["bff"] > seen["tff"] else "tff")
+    assert "not flagged" in note
+
+
+PROGRESSIVE = [
+    "h264_mp4", "h264_ts", "vfr_mp4", "ntsc_mp4", "ten_bit_mkv", "hdr10_mkv", "odd_size_mkv",
+    "mpeg2_ps", "mpeg4_avi", "vp8_webm", "av1_mp4", "prores_mov", "gray_mkv", "rgb_mkv", "gif",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("clip", PROGRESSIVE)
+def test_small_progressive_clips_of_all_kinds_stay_on_the_exact_path(media, clip):
+    assert decided(media[clip]) == (None, ())
+
+
+@pytest.mark.parametrize("picture", ["testsrc2", "testsrc", "mandelbrot", "cellauto=rule=110"])
+@pytest.mark.parametrize("size", ["96x64", "128x96", "160x120", "320x240", "640x360"])
+def test_synthetic_pictures_that_move_in_jumps_are_not_taken_for_fields(tmp_path, picture, size):
+    path, sep = tmp_path / "jumps.mkv", ":" if "=" in picture else "="
+    source = f"{picture}{sep}size={size}:rate=25,trim=end_frame=70"
+    run_ffmpeg("-f", "lavfi", "-i", source, "-c:v", "ffv1", "-g", "7", "-pix_fmt", "yuv420p", path)
+    assert decided(path) == (None, ())
 
 
 @pytest.mark.parametrize(
