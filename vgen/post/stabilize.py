@@ -92,11 +92,9 @@ def plan_stabilize(
             notes.append(f"frames {first} to {last} are not stabilized: their motion is unclear")
             continue
         steps = _steps(shot, trusted)
-        if share < STEADIEST_FROM:
-            notes.append(f"frames {first} to {last} are smoothed only: their motion is unclear")
-            maps, zoom = _smoothed(steps, options, aspect)
-        else:
-            maps, zoom = _steadied(steps, options, aspect)
+        maps, zoom, doubt = _chosen(steps, options, aspect, is_trusted=share >= STEADIEST_FROM)
+        if doubt:
+            notes.append(f"frames {first} to {last} are smoothed only: {doubt}")
         paths.append(_path(first, maps, zoom))
     return StabilizePlan(aspect=aspect, paths=tuple(paths), notes=tuple(notes))
 
@@ -182,6 +180,19 @@ def _steps(shot: Sequence[FrameStats], trusted: np.ndarray[tuple[int], np.dtype[
     known = np.flatnonzero(trusted) + 1
     filled = [np.interp(np.arange(len(shot)), known, column[known]) for column in measured.T]
     return inverse(np.stack(filled, axis=1))
+
+
+def _chosen(
+    steps: Maps, options: StabilizeOptions, aspect: float, *, is_trusted: bool
+) -> tuple[Maps, float, str]:
+    """Return the maps, the zoom, and why the path is not the steadiest; empty where it is."""
+    if not is_trusted:
+        return *_smoothed(steps, options, aspect), "their motion is unclear"
+    try:
+        return *_steadied(steps, options, aspect), ""
+    except ArithmeticError as error:
+        # One shot that a solver gives up on should not stop an archive.
+        return *_smoothed(steps, options, aspect), str(error)
 
 
 def _steadied(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:

@@ -130,3 +130,11 @@ def test_a_turn_is_about_the_centre_of_square_pixels():
     # a = 0, b = 1: what is shown at (x, y) lies at (-y, x).
     out = Stabilize(plan).apply(frame, [0])
     assert torch.allclose(out, torch.rot90(frame, 1, (2, 3)), atol=1e-4)
+
+
+def test_a_shot_whose_path_cannot_be_solved_is_smoothed_and_said_so():
+    """Options that no recipe accepts: the window would be larger than the frame."""
+    impossible = StabilizeOptions.model_construct(smoothness=1.0, max_crop=-1.0, tripod=False)
+    plan = plan_stabilize(rows_along(jittered_pan(20)), [], impossible, aspect=16 / 9)
+    assert plan.notes[0].startswith("frames 0 to 19 are smoothed only: no camera path for 20")
+    assert plan.paths[0].zoom <= 1
