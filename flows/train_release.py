@@ -38,6 +38,7 @@ from pipelines.train_report import PAGE
 from vgen import storage
 from vgen.models.registry import current
 from vgen.records import Record
+from vgen.training.damages import classes_for
 from vgen.training.dataset import SUMMARY_NAME
 from vgen.training.export import release_uri
 from vgen.training.promote import Decision
@@ -110,6 +111,7 @@ def train_release(training: Training, address: str = "", budget: Budget = _BUDGE
 def check_training(training: Training, address: str) -> None:
     """Refuse settings and places before anything is read or a cluster is asked."""
     job_server(address)
+    classes_for(training.recipe.scale, training.evaluation.damages)
     storage.check_reachable(training.place(), writable=True)
     storage.check_reachable(storage.normalize_uri(training.run), writable=True)
     prepared = datasets.prepare(_dataset_request(training, address))

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 from prefect.client.schemas.filters import (
     DeploymentFilter,
@@ -93,17 +95,15 @@ def test_a_second_run_finds_nothing_to_do_and_asks_no_cluster(published):
 
 def test_a_schedule_starts_a_night(published):
     library, _ = published
-    in_seconds = IntervalSchedule(
-        interval=timedelta(days=7), anchor_date=datetime.now(UTC) + timedelta(seconds=10)
-    )
+    each_minute = IntervalSchedule(interval=timedelta(minutes=1))
     with client() as prefect:
         deployment = prefect.read_deployment_by_name("nightly/nightly")
-        prefect.create_deployment_schedules(
-            deployment.id, [(in_seconds, True)], parameters=library.parameters()
+        (schedule,) = prefect.create_deployment_schedules(
+            deployment.id, [(each_minute, True)], parameters=library.parameters()
         )
-    wait_for(lambda: ended_runs(deployment.id), "the scheduled run")
-    (run,) = ended_runs(deployment.id)
-    assert run.state.is_completed(), library.logs(run.id)
+        wait_for(lambda: completed_runs(deployment.id), "a scheduled run")
+        prefect.delete_deployment_schedule(deployment.id, schedule.id)
+    run = completed_runs(deployment.id)[0]
     assert run.auto_scheduled
     assert library.reports()[-1].totals.skipped == 2
     assert len(library.jobs()) == 1
@@ -118,7 +118,9 @@ def test_a_notification_starts_a_run_of_the_library_it_belongs_to(published, sta
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         told = [
-            httpx.post(url, content=notification, headers={"Authorization": "Bearer token"})
+            httpx.post(
+                url, content=notification, headers={"Authorization": "Bearer token"}, timeout=120
+            )
             for _ in range(2)
         ]
         server.shutdown()
@@ -243,9 +245,14 @@ def test_ray_job_submit_enhances_without_prefect(library, stand, media):
     assert library.published() == ["a.mp4"]
 
 
-def test_ray_job_submit_trains_without_prefect(library, stand, media):
-    storage.publish(media["still_png"], f"{library.place}/clips/a.png", remove_source=False)
-    flags = ("--steps=2", "--batch=2", "--pool.size=8", "--processes=0", "--name=quick")
+def test_ray_job_submit_trains_without_prefect(library, stand, tmp_path):
+    picture = np.kron(np.arange(48, dtype=np.uint8).reshape(6, 8) * 5, np.ones((32, 32), np.uint8))
+    for number in range(4):
+        path = tmp_path / f"{number}.jpg"
+        cv2.imwrite(str(path), np.roll(picture, 8 * number))
+        storage.publish(path, f"{library.place}/clips/bsds400_jpg/test_{number}.jpg")
+    flags = ["--steps=2", "--batch=2", "--patch-px=32", "--processes=0", "--name=quick"]
+    flags += ["--pool.size=8", "--pool.side-px=64", "--validation-clips=1"]
     submitted(stand, "pipelines.train", f"{library.place}/clips", f"{library.place}/run", *flags)
     assert storage.exists(f"{library.place}/run/quick.safetensors")
 
@@ -283,8 +290,8 @@ def submitted(stand, module: str, *arguments: str) -> str:
     return done.stdout
 
 
-def ended_runs(deployment_id) -> list[FlowRun]:
-    return [one for one in runs_of(deployment_id) if one.state.is_final()]
+def completed_runs(deployment_id) -> list[FlowRun]:
+    return [one for one in runs_of(deployment_id) if one.state.is_completed()]
 
 
 def runs_of(deployment_id) -> list[FlowRun]:
