@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check bench drills clean
+.PHONY: demo test check bench bench-post drills clean
 
 demo: $(STAMP)
 	$(BIN)/vgen demo --output demo-out
@@ -18,6 +18,15 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.enhance
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.deinterlace
+	$(BIN)/python -m benchmarks.post_cost
+
+# Against ffmpeg's filters; they need VGEN_REAL_CLIPS.
+bench-post: $(STAMP)
+	for part in color stabilize deflicker denoise; do \
+		$(BIN)/python -m benchmarks.post_$$part || exit 1; \
+	done
 
 drills: $(STAMP)
 	$(BIN)/python -m pytest -q -m "not gpu" tests/drills

@@ -2,7 +2,7 @@
 
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.sources import local_source
-from vgen.config import Recipe
+from vgen.config import DeinterlaceMode, Recipe
 from vgen.enhance.plan import plan_spans
 from vgen.errors import MediaError, ProbeError, StorageError
 from vgen.media.encoders import resolve_encoding
@@ -13,6 +13,7 @@ from vgen.media.passthrough import resolve_container
 from vgen.media.pixels import planar_format
 from vgen.media.probe import probe_video
 from vgen.media.timeline import Timeline
+from vgen.models.release import IDENTITY
 from vgen.models.spec import ModelSpec
 from vgen.records import Fault, Record, Span, VideoRef
 
@@ -43,7 +44,7 @@ def probe_source(
     try:
         with process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
             info, timeline = probe_video(ref, recipe.limits)
-            info, fields = _with_fields(ref, info, timeline, recipe)
+            info, fields = _with_fields(ref, info, timeline, deinterlacing(recipe, spec))
             is_deinterlaced = fields is not None
             encode = resolve_encoding(
                 info, recipe.encode, scale=spec.scale, is_deinterlaced=is_deinterlaced
@@ -75,15 +76,21 @@ def probe_source(
     )
 
 
+def deinterlacing(recipe: Recipe, spec: ModelSpec) -> DeinterlaceMode:
+    """Return what the recipe comes to: ``auto`` changes no frame of a run that changes none."""
+    is_exact = spec.architecture == IDENTITY.spec.architecture and not recipe.post.steps
+    return "never" if recipe.deinterlace == "auto" and is_exact else recipe.deinterlace
+
+
 def _with_fields(
-    ref: VideoRef, info: VideoInfo, timeline: Timeline, recipe: Recipe
+    ref: VideoRef, info: VideoInfo, timeline: Timeline, mode: DeinterlaceMode
 ) -> tuple[VideoInfo, FieldPlan | None]:
     """Decide what becomes of the fields; return the video as it comes out, notes included."""
-    if recipe.deinterlace == "never":
+    if mode == "never":
         return info, None
     with local_source(ref, info) as path:
         evidence = survey_fields(ref.uri, info, timeline, open_path=path)
-    plan, notes = plan_fields(info, evidence, recipe.deinterlace)
+    plan, notes = plan_fields(info, evidence, mode)
     info = info.model_copy(update={"notes": (*info.notes, *notes)})
     return (info, None) if plan is None else (presented(info, plan), plan)
 

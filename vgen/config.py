@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vgen.errors import ConfigError
 from vgen.post_options import PostSettings
 
+DeinterlaceMode = Literal["auto", "never", "frame", "field"]
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -77,10 +79,11 @@ class Recipe(_Settings):
     """output = base + strength * (network - base)."""
     damaged: Literal["salvage", "fail"] = "salvage"
     """Keep what decodes of a damaged file, or refuse the file."""
-    deinterlace: Literal["auto", "never", "frame", "field"] = "auto"
+    deinterlace: DeinterlaceMode = "auto"
     """auto: what is interlaced, by flags or by its pictures, becomes whole frames at the source's
-    rate; frame: also where nothing tells; field: as frame, but a picture a field, at twice the
-    rate; never: fields stay as they are."""
+    rate, except where release identity without steps asks for the very frames; frame: always, also
+    where nothing tells; field: as frame, but a picture a field, at twice the rate; never: fields
+    stay as they are."""
     encode: EncodeSettings = EncodeSettings()
     """How the enhanced frames are compressed."""
     post: PostSettings = PostSettings()

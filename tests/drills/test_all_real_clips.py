@@ -23,7 +23,7 @@ def test_identity_gives_the_frames_of_a_sequential_decode(
 ):
     """Damaged clips are held to be alike for all sizes: what a decoder makes of them is its own."""
     flags = (
-        "--release", "identity", "--encode.codec", "ffv1", "--deinterlace", "never", "--json",
+        "--release", "identity", "--encode.codec", "ffv1", "--json",
     )  # fmt: skip
     frames: dict[Path, set[tuple[str, ...]]] = {clip: set() for clip in real_clips}
     for size in ("7", "48", "1000000"):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.inspection import inspect_file
+from pipelines.probing import deinterlacing
+from pipelines.release_files import resolve_release
 from tests.media_factory import FFMPEG, made, run_ffmpeg
 from tests.pipelines.bare import Bare, bare
 from tests.pipelines.oracle import shown
@@ -17,12 +19,12 @@ from vgen.records import VideoOutcome
 LOSSLESS = EncodeSettings(codec="ffv1")
 
 
-def run_of(source: Path, destination: Path, mode="auto", *, span_frames=None, **recipe) -> Bare:
+def run_of(source: Path, destination: Path, mode="frame", *, span_frames=None, **recipe) -> Bare:
     settings = {"release": "identity", "encode": LOSSLESS} | recipe
     return bare(source, destination, Recipe(deinterlace=mode, **settings), span_frames=span_frames)
 
 
-def published(source: Path, destination: Path, mode="auto", **more) -> VideoOutcome:
+def published(source: Path, destination: Path, mode="frame", **more) -> VideoOutcome:
     """Enhance one video with release identity."""
     run = run_of(source, destination, mode, **more)
     assert [row["fault"] for row in run.produce()] == [""] * len(run.spans)
@@ -45,7 +47,7 @@ def broadcast(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("mode", "num_frames"), [("auto", 75), ("frame", 75), ("field", 150)])
+@pytest.mark.parametrize(("mode", "num_frames"), [("frame", 75), ("field", 150)])
 def test_a_run_gives_the_same_frames_for_any_size_of_spans(broadcast, tmp_path, mode, num_frames):
     made_of = {
         size: published(broadcast, tmp_path / str(size), mode, span_frames=size)
@@ -66,7 +68,7 @@ def test_a_span_holds_both_pictures_of_each_frame_and_no_more_than_asked(broadca
     assert run.spans[-1].stop == run.job.info.num_frames == 150
 
 
-@pytest.mark.parametrize(("mode", "rate"), [("auto", "frame"), ("field", "field")])
+@pytest.mark.parametrize(("mode", "rate"), [("frame", "frame"), ("field", "field")])
 def test_times_are_those_of_the_source_and_half_way_between(broadcast, tmp_path, mode, rate):
     """In mp4, whose ticks are exact; the output's frames are those the program's bwdif makes."""
     encode = EncodeSettings(preset="ultrafast", container="mp4")
@@ -94,13 +96,29 @@ def test_the_output_is_tagged_progressive_and_its_sound_is_the_sources(broadcast
     assert len(sounds) == 1
 
 
-def test_never_keeps_fields_frames_and_tags(broadcast, tmp_path):
-    outcome = published(broadcast, tmp_path / "out", "never")
+@pytest.mark.parametrize(
+    ("release", "steps", "mode", "comes_to"),
+    [
+        ("identity", (), "auto", "never"),
+        ("identity", ("sharpen",), "auto", "auto"),
+        ("identity", (), "field", "field"),
+        ("restore-tiny", (), "auto", "auto"),
+        ("restore-tiny", (), "never", "never"),
+    ],
+)
+def test_auto_changes_no_frame_of_a_run_that_changes_none(release, steps, mode, comes_to):
+    recipe = Recipe(release=release, deinterlace=mode, post={"steps": steps})
+    assert deinterlacing(recipe, resolve_release(release).spec) == comes_to
+
+
+@pytest.mark.parametrize("mode", ["never", "auto"])
+def test_never_and_identity_keep_fields_frames_and_tags(broadcast, tmp_path, mode):
+    outcome = published(broadcast, tmp_path / "out", mode)
     output = Path(outcome.output_uri)
     assert shown(output) == shown(broadcast)
     assert not [note for note in outcome.notes if "interlaced" in note]
     encode = EncodeSettings(preset="ultrafast")
-    tagged = published(broadcast, tmp_path / "tagged", "never", encode=encode)
+    tagged = published(broadcast, tmp_path / "tagged", mode, encode=encode)
     assert "top first" in described(Path(tagged.output_uri))
 
 

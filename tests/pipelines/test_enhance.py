@@ -128,7 +128,7 @@ def identities(archive, vgen, tmp_path_factory) -> Iterator[dict[str, Enhanced]]
         destination = tmp_path_factory.mktemp("lossless") / size
         ran = vgen(
             "enhance", source, destination, "--json", "--release", "identity",
-            "--encode.codec", "ffv1", "--deinterlace", "never", *flags,
+            "--encode.codec", "ffv1", *flags,
         )  # fmt: skip
         assert ran.status == 0, ran.stderr
         made[size] = Enhanced(source=source, destination=destination, ran=ran)

@@ -58,7 +58,7 @@ def lossless(clips, vgen: Vgen, tmp_path_factory) -> Ran:
     destination = tmp_path_factory.mktemp("lossless") / "out"
     return vgen(
         "enhance", clips[0].parent, destination, "--release", "identity",
-        "--encode.codec", "ffv1", "--deinterlace", "never", "--json",
+        "--encode.codec", "ffv1", "--json",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Literal
 
+from vgen.config import DeinterlaceMode
 from vgen.media.combing import Verdict
 from vgen.media.facts import VideoInfo
 from vgen.media.field_survey import MAX_LINES, FieldEvidence
@@ -16,7 +17,6 @@ from vgen.media.pixels import planar_format
 from vgen.media.tags import FieldOrder
 from vgen.records import Record, Span
 
-Mode = Literal["auto", "never", "frame", "field"]
 Order = Literal["tff", "bff"]
 
 CONTEXT = 9
@@ -57,7 +57,7 @@ class FieldPlan(Record):
 
 
 def plan_fields(
-    info: VideoInfo, evidence: FieldEvidence, mode: Mode
+    info: VideoInfo, evidence: FieldEvidence, mode: DeinterlaceMode
 ) -> tuple[FieldPlan | None, tuple[str, ...]]:
     """Decide from flags and pictures; return notes on what was decided and why.
 
