@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ import cv2
 import torch
 
 from pipelines.cluster import connected, usable_cpus
+from pipelines.demo import sample_folder
 from pipelines.train import TrainRequest, train_on
 from vgen.training.clips import Material, load_material
 from vgen.training.feed import Feed, View
@@ -34,29 +36,42 @@ VIEW = View(inputs=3, outputs=1, patch_px=SETTINGS.patch_px)
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("data", help="a dataset, or a folder with stills and clips")
+    parser.add_argument("data", nargs="?", help="a dataset; made of the demo's clips if not given")
     parser.add_argument("--seconds", type=float, default=60, help="of each measurement")
     parser.add_argument("--output", type=Path, help="also write the tables to this file")
     given = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    material = load_material(given.data)
+    with tempfile.TemporaryDirectory(prefix="vgen-bench-") as folder:
+        report(given.data or made_of_samples(Path(folder)), given.seconds, given.output)
+
+
+def made_of_samples(folder: Path) -> str:
+    """Make a dataset of the demo's clips; return where it lies."""
+    command = [sys.executable, "-m", "pipelines.cli", "dataset", str(sample_folder()), str(folder)]
+    subprocess.run([*command, "--address", "local"], check=True)
+    return str(folder)
+
+
+def report(data: str, seconds: float, output: Path | None) -> None:
+    """Measure, and print the tables."""
+    material = load_material(data)
     machine = f"{platform.processor() or platform.machine()}, {usable_cpus()} CPUs"
     lines = [
         f"{machine}, torch {torch.__version__}; load {os.getloadavg()[0]:.1f} before.",
         "",
         "| examples made | examples/s |",
         "|---|---:|",
-        *examples(given.data, material, given.seconds),
+        *examples(data, material, seconds),
         "",
         "| training | samples/s | waiting for data |",
         "|---|---:|---:|",
-        *trainings(given.data, material, given.seconds),
+        *trainings(data, material, seconds),
     ]
     text = "\n".join(lines) + "\n"
     sys.stdout.write(text)
-    if given.output is not None:
-        given.output.write_text(text, encoding="utf-8")
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
 
 
 def examples(data: str, material: Material, seconds: float) -> Iterator[str]:
