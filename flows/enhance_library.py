@@ -7,7 +7,6 @@ server that lives as long as the process.
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -22,7 +21,7 @@ from flows.artifacts import Teller, key_of, publish_report
 from flows.budget import Budget, BudgetFlags
 from flows.job_server import JobError, job_server
 from flows.notify import notify
-from flows.program import TooManyFailedError, program, run_program
+from flows.program import TooManyFailedError, leave, program, run_program
 from flows.ray_jobs import EndedJob
 from flows.stages import (
     CHECK_TIMEOUT_S,
@@ -254,4 +253,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

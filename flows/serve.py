@@ -6,7 +6,6 @@ Schedules stay as they are when the process ends; runs that were due meanwhile a
 """
 
 import importlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from prefect.schedules import Cron, Schedule
 from prefect.types.entrypoint import EntrypointType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flows.program import program, run_program
+from flows.program import leave, program, run_program
 from vgen.config import describe_faults
 from vgen.errors import ConfigError
 
@@ -105,4 +104,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

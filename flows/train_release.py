@@ -6,7 +6,6 @@ Every stage can be done again: shards that are there are reused, training goes o
 checkpoint, and a candidate that is in force already is not promoted twice.
 """
 
-import sys
 from pathlib import Path
 
 from prefect import flow, task
@@ -17,7 +16,7 @@ from flows.artifacts import Teller, key_of, publish_decision, publish_training
 from flows.budget import Budget, BudgetFlags
 from flows.job_server import JobError, job_server
 from flows.notify import notify
-from flows.program import program, run_program
+from flows.program import leave, program, run_program
 from flows.ray_jobs import EndedJob
 from flows.stages import (
     CHECK_TIMEOUT_S,
@@ -271,4 +270,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

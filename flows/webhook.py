@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments import run_deployment
 
-from flows.program import program, run_program
+from flows.program import leave, program, run_program
 from pipelines.terminal import say
 from vgen import storage
 from vgen.errors import ConfigError
@@ -146,4 +145,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

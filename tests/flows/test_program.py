@@ -1,7 +1,11 @@
 """A flow as a program ends like ``vgen``: a status and one sentence."""
 
+import signal
+
+import httpx
 import pytest
 from cyclopts import App
+from prefect.exceptions import TerminationSignal
 
 from flows.budget import Budget, BudgetError
 from flows.job_server import JobError
@@ -21,6 +25,11 @@ def app_that(error: BaseException | None = None) -> App:
     return app
 
 
+def caused_by(first: BaseException, then: BaseException) -> BaseException:
+    then.__context__ = first
+    return then
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -31,6 +40,8 @@ def app_that(error: BaseException | None = None) -> App:
         (JobError("stopped"), 3),
         (BudgetError("spent"), 3),
         (KeyboardInterrupt(), 130),
+        (TerminationSignal(signal.SIGTERM), 130),
+        (caused_by(KeyboardInterrupt(), httpx.ConnectError("refused")), 130),
     ],
 )
 def test_each_end_has_its_status(error, status, capsys):
@@ -50,6 +61,7 @@ def test_the_result_is_one_document(capsys):
     assert Budget.model_validate_json(capsys.readouterr().out) == Budget(hours=2)
 
 
-def test_a_bug_is_not_hidden():
-    with pytest.raises(ZeroDivisionError):
-        run_program(app_that(ZeroDivisionError()), [])
+@pytest.mark.parametrize("error", [ZeroDivisionError(), httpx.ConnectError("refused")])
+def test_what_nobody_expects_is_not_hidden(error):
+    with pytest.raises(type(error)):
+        run_program(app_that(error), [])
