@@ -77,7 +77,7 @@ def carry_out(
     server_url = job_server(address)
     teller = Teller(key)
     # A server that is away must not stop the work: slots may then be handed out twice.
-    with concurrency(GPU_LIMIT, raise_on_lease_renewal_failure=False), until(deadline_s):
+    with until(deadline_s), concurrency(GPU_LIMIT, raise_on_lease_renewal_failure=False):
         if server_url is None:
             result = inline(teller)
         else:

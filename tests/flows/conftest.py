@@ -29,7 +29,7 @@ def stand(s3_server, notices) -> Iterator[Stand]:
         wait_for(lambda: answers(f"{stand.prefect_url}/api/health"), "the Prefect server")
         wait_for(lambda: answers(f"{stand.ray_url}/api/version"), "the Ray cluster")
         stand.prefect("work-pool", "create", "vgen", "--type", "process")
-        stand.prefect("gcl", "create", "gpu", "--limit", "2")
+        stand.prefect("gcl", "create", "gpu", "--limit", "8")
         stand.prefect("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
         stand.start_worker()
         wanted = {

@@ -83,6 +83,10 @@ class Stand:
             "DO_NOT_TRACK": "1",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
             "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "1",
+            # In memory, as by default, a restart of the server loses leases but not their slots.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                "prefect.server.concurrency.lease_storage.filesystem"
+            ),
             "PREFECT_SERVER_SERVICES_SCHEDULER_DEPLOYMENT_BATCH_SIZE": "10",
         }
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 from datetime import timedelta
 
 import cv2
@@ -21,7 +20,6 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Crashed
 
 from flows.enhance_library import check, enhance, enhance_library
-from flows.webhook import server_of
 from pipelines.run import Request
 from tests.flows.library import Library, add_many, client, wait_for_job
 from tests.flows.stand import RAY, ROOT, answers, free_port, wait_for
@@ -109,21 +107,21 @@ def test_a_schedule_starts_a_night(published):
     assert len(library.jobs()) == 1
 
 
-def test_a_notification_starts_a_run_of_the_library_it_belongs_to(published, stand):
+def test_a_notification_starts_a_run_of_the_library_it_belongs_to(stand):
     notification = (
         b'{"Records": [{"eventName": "s3:ObjectCreated:Put", "s3": '
         b'{"bucket": {"name": "vgen"}, "object": {"key": "archive/new+clip.mp4"}}}]}'
     )
-    with server_of(0, "127.0.0.1", "token") as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        told = [
-            httpx.post(
-                url, content=notification, headers={"Authorization": "Bearer token"}, timeout=120
-            )
-            for _ in range(2)
-        ]
-        server.shutdown()
+    port = free_port()
+    url, token = f"http://127.0.0.1:{port}", {"Authorization": "Bearer secret"}
+    stand.start(
+        "webhook",
+        [sys.executable, "-m", "flows.webhook", "--port", str(port)],
+        stand.prefect_environment | {"VGEN_WEBHOOK_TOKEN": "secret"},
+    )
+    wait_for(lambda: answers(url), "the webhook")
+    told = [httpx.post(url, content=notification, headers=token, timeout=120) for _ in range(2)]
+    stand.kill("webhook")
     assert [one.json() for one in told] == [{"objects": 1, "started": ["enhance-library"]}] * 2
     with client() as prefect:
         deployment = prefect.read_deployment_by_name("enhance-library/enhance-library")
@@ -247,13 +245,13 @@ def test_ray_job_submit_enhances_without_prefect(library, stand, media):
 
 def test_ray_job_submit_trains_without_prefect(library, stand, tmp_path):
     picture = np.kron(np.arange(48, dtype=np.uint8).reshape(6, 8) * 5, np.ones((32, 32), np.uint8))
+    folder = tmp_path / "bsds400_jpg"
+    folder.mkdir()
     for number in range(4):
-        path = tmp_path / f"{number}.jpg"
-        cv2.imwrite(str(path), np.roll(picture, 8 * number))
-        storage.publish(path, f"{library.place}/clips/bsds400_jpg/test_{number}.jpg")
+        cv2.imwrite(str(folder / f"test_{number}.jpg"), np.roll(picture, 8 * number))
     flags = ["--steps=2", "--batch=2", "--patch-px=32", "--processes=0", "--name=quick"]
     flags += ["--pool.size=8", "--pool.side-px=64", "--validation-clips=1"]
-    submitted(stand, "pipelines.train", f"{library.place}/clips", f"{library.place}/run", *flags)
+    submitted(stand, "pipelines.train", str(tmp_path), f"{library.place}/run", *flags)
     assert storage.exists(f"{library.place}/run/quick.safetensors")
 
 
