@@ -244,13 +244,9 @@ def test_ray_job_submit_enhances_without_prefect(library, stand, media):
 
 
 def test_ray_job_submit_trains_without_prefect(library, stand, tmp_path):
-    picture = np.kron(np.arange(48, dtype=np.uint8).reshape(6, 8) * 5, np.ones((32, 32), np.uint8))
-    folder = tmp_path / "bsds400_jpg"
-    folder.mkdir()
-    for number in range(4):
-        cv2.imwrite(str(folder / f"test_{number}.jpg"), np.roll(picture, 8 * number))
-    flags = ["--steps=2", "--batch=2", "--patch-px=32", "--processes=0", "--name=quick"]
-    flags += ["--pool.size=8", "--pool.side-px=64", "--validation-clips=1"]
+    add_material(tmp_path)
+    flags = ["--steps=2", "--batch=2", "--patch-px=16", "--processes=0", "--name=quick"]
+    flags += ["--pool.size=4", "--pool.side-px=32", "--validation-clips=1"]
     submitted(stand, "pipelines.train", str(tmp_path), f"{library.place}/run", *flags)
     assert storage.exists(f"{library.place}/run/quick.safetensors")
 
@@ -271,6 +267,20 @@ def test_no_secret_is_anywhere(published, stand, notices, tmp_path):
     for name, secret in needles.items():
         found = [str(k) for k, v in (objects | files | jobs).items() if secret.encode() in v]
         assert not found, f"the secret of {name} is in {found}"
+
+
+def add_material(folder) -> None:
+    """Put stills and a clip to train on, free to use, into ``folder``."""
+    rng = np.random.default_rng(0)
+    for name in ("bsds400_jpg", "clips"):
+        (folder / name).mkdir()
+    for number in (1001, 1002, 1003):
+        small = rng.integers(0, 256, (6, 8, 3)).astype(np.uint8)
+        smooth = cv2.resize(small, (64, 48), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / "bsds400_jpg" / f"test_{number}.jpg"), smooth)
+    picture = "testsrc2=size=64x48:rate=25:duration=0.5"
+    run_ffmpeg("-f", "lavfi", "-i", picture, "-c:v", "mpeg4", folder / "clips" / "intel_one.mkv")
+    (folder / "MANIFEST.csv").write_text("dir,licence\nx/bsds400_jpg,BSDS\nx/clips,CC0\n")
 
 
 def submitted(stand, module: str, *arguments: str) -> str:
