@@ -17,7 +17,6 @@ from vgen.post.path import (
     Maps,
     Weights,
     accumulate,
-    compose,
     gaussian,
     inverse,
     largest_crop,
@@ -28,7 +27,7 @@ from vgen.post.stats import FrameStats
 from vgen.post_options import StabilizeOptions
 from vgen.records import Record
 
-MIN_QUALITY = 0.3
+MIN_QUALITY = 0.15
 """Share of corners that must agree for a frame's motion to be trusted."""
 STEADIEST_FROM, SMOOTH_FROM = 0.8, 0.5
 """Shares of trusted frames from which on a shot gets the steadiest, or at least a smoothed path."""
@@ -37,10 +36,9 @@ STILL_CORNERS, STILL_FRAMES = 0.4, 0.95
 of the shot's frames."""
 MIN_FRAMES = 8
 """Shorter shots have no path to speak of."""
-CROP_STEPS = (0.3, 0.6, 1.0)
-"""Shares of the permitted crop, tried in turn until one is enough."""
-ENOUGH = 0.02
-"""Share of the shake's energy that may remain when less crop is taken than permitted."""
+ROUNDING = 0.25
+"""Weight of the path's second difference for smoothness 1: corners are rounded, and no more, as a
+stiffer path finds less room between the window's limits and follows more of the shake."""
 GAUSSIAN_FRAMES = 15.0
 """Radius (sigma) of the smoothing where motion is trusted in part."""
 
@@ -196,16 +194,10 @@ def _chosen(
 
 
 def _steadied(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
-    smooth = 0.0 if options.tripod else options.smoothness
-    weights = Weights(first=10.0 if options.tripod else 1.0, second=10 * smooth, third=100 * smooth)
-    shake = _shake(steps, np.tile([0.0, 0.0, 1.0, 0.0], (len(steps), 1)))
-    shares = CROP_STEPS if not options.tripod else CROP_STEPS[-1:]
-    for share in shares:
-        scale = 1 - share * options.max_crop
-        maps = steadiest(steps, scale=scale, aspect=aspect, weights=weights)
-        if _shake(steps, maps) <= ENOUGH * shake:
-            break
-    return maps, min(largest_crop(maps, aspect=aspect), 1.0)
+    weights = Weights(first=1.0, second=0.0 if options.tripod else ROUNDING * options.smoothness)
+    maps = steadiest(steps, scale=1 - options.max_crop, aspect=aspect, weights=weights)
+    # More is shown where the path did not take all the room.
+    return maps, largest_crop(maps, aspect=aspect)
 
 
 def _smoothed(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
@@ -218,13 +210,6 @@ def _smoothed(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Ma
         if zoom >= 1 - options.max_crop:
             return maps, zoom
     return np.tile(identity, (len(steps), 1)), 1.0
-
-
-def _shake(steps: Maps, maps: Maps) -> float:
-    """Return the energy of the path's second differences at the picture's side, squared widths."""
-    path = compose(accumulate(np.concatenate([[[0.0, 0.0, 1.0, 0.0]], steps[1:]])), maps)
-    seconds = np.diff(path, 2, axis=0) * np.array([1.0, 1.0, 0.5, 0.5])
-    return float((seconds**2).sum())
 
 
 def _path(start: int, maps: Maps, zoom: float) -> ShotPath:
