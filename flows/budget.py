@@ -34,7 +34,8 @@ BudgetFlags = Annotated[Budget, Parameter(group="Budget")]
 def until(deadline_s: float | None) -> Iterator[None]:
     """Run the body until ``deadline_s``, a ``time.monotonic``, at the longest.
 
-    Exact in the main thread, which is interrupted; elsewhere the body must return to Python.
+    What does not return to Python is interrupted in the main thread only, and there only where
+    nobody else has set an alarm.
 
     Raises:
         BudgetError: the time is over.

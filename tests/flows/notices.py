@@ -41,6 +41,6 @@ def notices_on() -> Iterator[Notices]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         # With time to answer: Apprise's own 4 s are too short for a machine that runs tests.
         place = f"127.0.0.1:{server.server_port}/?cto=60&rto=60"
-        notices.url = f"json://{notices.secret}@{place}"
+        notices.url = f"json://vgen:{notices.secret}@{place}"
         yield notices
         server.shutdown()
