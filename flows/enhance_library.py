@@ -129,7 +129,15 @@ def check(request: Request) -> Prepared:
     return prepared
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=CHECK_TIMEOUT_S, tags=["vgen"])
+@task(
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=may_help,
+    timeout_seconds=CHECK_TIMEOUT_S,
+    cache_policy=NO_CACHE,
+    tags=["vgen"],
+)
 def settle(prepared: Prepared) -> str | None:
     """Write the report of a run that has nothing to do; return its page, None if there is work.
 
@@ -155,7 +163,8 @@ def enhance(prepared: Prepared, address: str, deadline_s: float | None) -> str:
     """Do what is to do, here or as a job; return the URI of the run's page."""
 
     def inline(teller: Teller) -> Finished:
-        return execute(prepared, say=teller, on_progress=teller)
+        # Looked at anew: while this waited or was tried before, videos may have been published.
+        return execute(prepare(prepared.request), say=teller, on_progress=teller)
 
     return carry_out(
         address,

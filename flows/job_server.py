@@ -42,7 +42,7 @@ class JobState:
     exit_code: int | None
     message: str
     owner: str
-    """Id of the flow run that started it."""
+    """The try of a flow run that started it: its id and number, with a slash between."""
 
     @property
     def is_living(self) -> bool:
@@ -98,7 +98,8 @@ class JobServer:
     def submit(self, work: Work, submission_id: str, owner: str) -> None:
         """Start a job; where one of that id is there already, that is as good."""
         runtime_env = shipped_code()
-        metadata = {"vgen_work": work.key, "flow_run_id": owner}
+        run, _, count = owner.partition("/")
+        metadata = {"vgen_work": work.key, "flow_run_id": run, "flow_run_count": count}
         try:
             self._call(
                 "submit_job",
@@ -126,17 +127,28 @@ class JobServer:
             return ""
 
     def stop(self, submission_id: str, *, pause_s: float = 0.5) -> None:
-        """Stop a job if it lives, and wait for its end for a while."""
-        try:
-            self._call("stop_job", submission_id)
-        except _UnknownJobError:
-            return
+        """Stop a job if it lives, and wait for its end.
+
+        Raises:
+            JobInterruptedError: it may live on, as the server does not answer or does not stop it.
+        """
         end_s = time.monotonic() + STOP_PATIENCE_S
+        is_told = False
+        fault = JobInterruptedError(f"job {submission_id} does not stop")
         while time.monotonic() < end_s:
-            state = self.state(submission_id)
-            if state is None or not state.is_living:
+            try:
+                if not is_told:
+                    self._call("stop_job", submission_id)
+                    is_told = True
+                state = self.state(submission_id)
+                if state is None or not state.is_living:
+                    return
+            except _UnknownJobError:
                 return
+            except JobInterruptedError as error:  # a head that restarts: it may be back in time
+                fault = error
             time.sleep(pause_s)
+        raise fault
 
     def _all(self) -> list[JobState]:
         jobs = cast("list[JobDetails]", self._call("list_jobs"))
@@ -190,10 +202,11 @@ def attempt_of(submission_id: str, work: Work) -> int | None:
 
 
 def _state(job: "JobDetails") -> JobState:
+    metadata = job.metadata or {}
     return JobState(
         submission_id=str(job.submission_id),
         status=str(job.status.value),
         exit_code=job.driver_exit_code,
         message=str(job.message or ""),
-        owner=str((job.metadata or {}).get("flow_run_id", "")),
+        owner="/".join(metadata.get(key, "") for key in ("flow_run_id", "flow_run_count")),
     )

@@ -67,7 +67,7 @@ def run_job(
     Args:
         server: Of the cluster.
         work: What to do.
-        owner: Id of the flow run; a job that it started and that has finished is not repeated.
+        owner: The try of a flow run; a job that it started and that has finished is not repeated.
         say: Told the lines that the command says.
         poll_s: Seconds between two looks at the job.
 
@@ -91,8 +91,16 @@ def run_job(
     except JobError:
         raise
     except BaseException:  # a signal, Ctrl-C, a deadline: nobody would look after the job
-        server.stop(submission_id)
+        _stop(server, submission_id, say)
         raise
+
+
+def _stop(server: JobServer, submission_id: str, say: Callable[[str], None]) -> None:
+    """Stop a job, and say so if that cannot be done: why the wait was cut short matters more."""
+    try:
+        server.stop(submission_id)
+    except JobError as error:
+        say(f"job {submission_id} may still run; the next run finds it: {error}")
 
 
 def _watch(

@@ -81,7 +81,8 @@ def carry_out(
         if server_url is None:
             result = inline(teller)
         else:
-            owner = str(flow_run.id or "no flow run")
+            # A run that a person has Prefect retry is a new try, which repeats what has ended.
+            owner = f"{flow_run.id or 'no flow run'}/{flow_run.run_count or 1}"
             result = collect(run_job(JobServer(server_url), work(), owner=owner, say=teller))
     teller.finish()
     return result

@@ -35,12 +35,16 @@ from pipelines.release_files import resolve_release
 from pipelines.train import TrainRequest, prepare_training, train_on_ray
 from pipelines.train_report import PAGE
 from vgen import storage
-from vgen.models.registry import current
+from vgen.errors import ConfigError
+from vgen.models.registry import checked_name, current
+from vgen.models.vae_settings import VAE_SIZES
 from vgen.records import Record
 from vgen.training.damages import classes_for
 from vgen.training.dataset import SUMMARY_NAME
 from vgen.training.export import release_uri
+from vgen.training.initial import check_start
 from vgen.training.promote import Decision
+from vgen.training.settings import TrainSettings
 
 
 class Released(Record):
@@ -110,9 +114,14 @@ def train_release(training: Training, address: str = "", budget: Budget = _BUDGE
 def check_training(training: Training, address: str) -> None:
     """Refuse settings and places before anything is read or a cluster is asked."""
     job_server(address)
+    _check_promotable(training.recipe)
+    check_start(training.recipe)
+    run, dataset = (storage.normalize_uri(place) for place in (training.run, training.dataset))
+    if storage.contains(dataset, run):
+        raise ConfigError(f"the run {run!r} lies in the dataset; choose another folder")
     classes_for(training.recipe.scale, training.evaluation.damages)
     storage.check_reachable(training.place(), writable=True)
-    storage.check_reachable(storage.normalize_uri(training.run), writable=True)
+    storage.check_reachable(run, writable=True)
     prepared = datasets.prepare(_dataset_request(training, address))
     get_run_logger().info("%d sources of clips listed", len(prepared.jobs))
 
@@ -242,6 +251,21 @@ def promote(candidate: str, training: Training, address: str, deadline_s: float 
     )
     publish_decision(decision, registry)
     return decision
+
+
+def _check_promotable(recipe: TrainSettings) -> None:
+    """Refuse a release that could not be promoted, before days are spent on it.
+
+    Raises:
+        ConfigError: it would only make clips up.
+        ReleaseError: its name cannot stand in a registry.
+    """
+    checked_name(recipe.name)
+    if recipe.is_vae and not VAE_SIZES[recipe.size].is_conditional:
+        raise ConfigError(
+            f"size {recipe.size!r} makes clips up and restores none, so that nothing could be "
+            "promoted; train it with vgen train"
+        )
 
 
 def _dataset_request(training: Training, address: str) -> datasets.Request:

@@ -23,6 +23,7 @@ from vgen import storage
 from vgen.errors import ConfigError
 from vgen.manifest import new_run_id, utc_now
 from vgen.records import Record
+from vgen.training.dataset import is_dataset
 from vgen.training.export import release_uri
 from vgen.training.pace import News
 from vgen.training.settings import TrainSettings
@@ -91,16 +92,21 @@ def prepare_training(request: TrainRequest) -> TrainRequest:
     storage.check_reachable(data_uri, writable=False)
     if not storage.is_folder(data_uri):
         raise ConfigError(f"DATA {data_uri!r} is no folder or prefix with clips in it")
+    if not storage.is_local(data_uri) and not is_dataset(data_uri):
+        raise ConfigError(f"DATA {data_uri!r} is no dataset; make one with vgen dataset first")
     storage.check_reachable(run_uri, writable=True)
-    _check_start(request.settings)
+    _check_start(request.settings, run_uri)
     return dataclasses.replace(request, data=data_uri, run=run_uri)
 
 
-def _check_start(settings: TrainSettings) -> None:
+def _check_start(settings: TrainSettings, run_uri: str) -> None:
     if settings.start_from:
         from vgen.training.initial import check_start  # imports torch
+        from vgen.training.keeper import CHECKPOINTS
 
-        check_start(settings)
+        # A run that has begun goes on from its own weights.
+        if not storage.is_folder(storage.join(run_uri, CHECKPOINTS)):
+            check_start(settings)
 
 
 def train_on_ray(request: TrainRequest, *, say: Callable[[str], None]) -> Trained:

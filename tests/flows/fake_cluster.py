@@ -16,6 +16,7 @@ class FakeServer:
     logs: dict[str, str] = field(default_factory=dict)
     submitted: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    stop_fault: Exception | None = None
 
     def newest(self, work: Work) -> JobState | None:
         ours = [job for job in self.jobs.values() if attempt_of(job.submission_id, work)]
@@ -36,6 +37,8 @@ class FakeServer:
 
     def stop(self, submission_id: str) -> None:
         self.stopped.append(submission_id)
+        if self.stop_fault is not None:
+            raise self.stop_fault
 
     def put(
         self, submission_id: str, *, status: str, owner: str = "", code: int | None = None

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from flows import job_server as job_server_module
 from flows.job_server import JobError, JobInterruptedError, JobServer, job_server
 from flows.work import Work
 from tests.flows.stand import free_port
@@ -85,7 +86,7 @@ def test_an_address_that_the_environment_would_override_is_refused(monkeypatch, 
 
 def test_the_living_attempt_comes_before_the_latest():
     jobs = [
-        job(f"{WORK.key}-1", "RUNNING", metadata={"flow_run_id": "a"}),
+        job(f"{WORK.key}-1", "RUNNING", metadata={"flow_run_id": "a", "flow_run_count": "2"}),
         job(f"{WORK.key}-10", "FAILED", driver_exit_code=3),
         job("another", "RUNNING"),
         {"type": "DRIVER", "job_id": "01", "status": "RUNNING", "entrypoint": "x"},
@@ -93,7 +94,7 @@ def test_the_living_attempt_comes_before_the_latest():
     with answering({**VERSION, "/api/jobs/": (200, jobs)}) as url:
         found = JobServer(url).newest(WORK)
     assert found is not None
-    assert (found.submission_id, found.owner, found.is_living) == (f"{WORK.key}-1", "a", True)
+    assert (found.submission_id, found.owner, found.is_living) == (f"{WORK.key}-1", "a/2", True)
 
 
 def test_the_latest_attempt_is_the_highest_number():
@@ -111,6 +112,20 @@ def test_no_job_is_none():
         assert server.state("unknown") is None
         assert server.log("unknown") == ""
         server.stop("unknown")
+
+
+def test_a_job_that_does_not_stop_is_told(monkeypatch):
+    monkeypatch.setattr(job_server_module, "STOP_PATIENCE_S", 0.2)
+    answers = {
+        **VERSION,
+        "/api/jobs/x/stop": (200, {"stopped": True}),
+        "/api/jobs/x": (200, job("x", "RUNNING")),
+    }
+    with (
+        answering(answers) as url,
+        pytest.raises(JobInterruptedError, match="job x does not stop"),
+    ):
+        JobServer(url).stop("x", pause_s=0.05)
 
 
 def test_a_server_that_is_not_there_is_an_interruption():

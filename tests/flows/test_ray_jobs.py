@@ -59,6 +59,17 @@ def test_work_that_ended_before_is_a_new_attempt(status, code, owner):
     assert done(server).submission_id == SECOND
 
 
+def test_a_cancelled_wait_ends_as_cancelled_though_the_job_cannot_be_stopped():
+    told: list[str] = []
+    server = FakeServer(
+        script=[interrupts(KeyboardInterrupt())], stop_fault=JobInterruptedError("it is away")
+    )
+    with pytest.raises(KeyboardInterrupt):
+        done(server, told)
+    assert server.stopped == [FIRST]
+    assert told[-1] == f"job {FIRST} may still run; the next run finds it: it is away"
+
+
 def test_jobs_of_other_work_are_left_alone():
     server = FakeServer(script=[ends("SUCCEEDED", 0)])
     server.put("vgen-enhance-0000000000000000-1", status="RUNNING")

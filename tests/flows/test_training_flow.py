@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from flows.nightly import nightly, of_week
-from flows.train_release import main, train_release
+from flows.train_release import check_training, main, train_release
 from flows.training import Training, load_training
-from vgen.errors import ConfigError
+from vgen.errors import ConfigError, ReleaseError
 from vgen.training.settings import TrainSettings
 
 TRAINING = Training(
@@ -65,6 +65,29 @@ def test_wrong_settings_are_one_sentence(tmp_path, capsys, text, says):
         path.write_text(text)
     assert main([str(path)]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "run", "error", "says"),
+    [
+        ({"start_from": "restore-tyni"}, "run", ReleaseError, "no release 'restore-tyni'"),
+        ({"size": "generate-tiny"}, "run", ConfigError, "makes clips up and restores none"),
+        ({"name": "identity"}, "run", ReleaseError, "identity"),
+        ({}, "dataset/run", ConfigError, "lies in the dataset"),
+    ],
+)
+def test_what_could_not_be_promoted_is_refused_before_anything_is_started(
+    tmp_path, changes, run, error, says
+):
+    training = Training(
+        material=str(tmp_path),
+        dataset=str(tmp_path / "dataset"),
+        run=str(tmp_path / run),
+        recipe=TrainSettings(steps=10, **changes),
+        registry=str(tmp_path / "registry"),
+    )
+    with pytest.raises(error, match=says):
+        check_training.fn(training, "")
 
 
 @pytest.mark.parametrize("flow", [nightly, train_release])

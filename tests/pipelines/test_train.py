@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from pipelines.cluster import Cluster
-from pipelines.train import TrainRequest, choose_crew
+from pipelines.train import TrainRequest, choose_crew, prepare_training
 from tests.media_factory import run_ffmpeg
 from tests.pipelines.processes import PATIENCE_S, RAY_MARKS, Started, Vgen, started, wait_until
-from vgen.errors import ConfigError
+from vgen import storage
+from vgen.errors import ConfigError, ReleaseError
 from vgen.models.release import load_network, read_header
 from vgen.training.checkpoints import list_checkpoints
 from vgen.training.journal import read_curves
@@ -253,6 +254,29 @@ def test_what_cannot_work_is_refused_in_one_sentence(
     assert ran.status == 2, ran.stderr
     assert says in ran.stderr.splitlines()[-1]
     assert not list((tmp_path / "run").glob("*"))
+
+
+def test_a_bucket_that_holds_no_dataset_is_refused(s3, tmp_path):
+    storage.write_bytes(f"{s3.bucket}/{tmp_path.name}/plain/still.png", b"png")
+    request = TrainRequest(
+        data=f"{s3.bucket}/{tmp_path.name}/plain",
+        run=str(tmp_path / "run"),
+        settings=TrainSettings(steps=1),
+    )
+    with pytest.raises(ConfigError, match="is no dataset; make one with vgen dataset first"):
+        prepare_training(request)
+
+
+def test_a_run_that_has_begun_does_not_need_what_it_started_from(tmp_path):
+    (tmp_path / "data").mkdir()
+    settings = TrainSettings(steps=1, start_from=str(tmp_path / "gone.safetensors"))
+    request = TrainRequest(
+        data=str(tmp_path / "data"), run=str(tmp_path / "run"), settings=settings
+    )
+    with pytest.raises(ReleaseError, match="no release"):
+        prepare_training(request)
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert prepare_training(request).settings == settings
 
 
 def test_a_run_inside_its_data_is_refused(vgen: Vgen, data, recipe):

@@ -153,7 +153,9 @@ def _parsed(content: bytes) -> tuple[dict[str, object], dict[str, torch.Tensor]]
 
 
 def _check_recipe(found: object, settings: TrainSettings, name: str) -> None:
-    theirs, ours = _flat(found), _flat(settings.identity())
+    # What a checkpoint does not mention was not there yet when it was made: its default.
+    defaults = _flat(TrainSettings(steps=1).identity())
+    theirs, ours = defaults | _flat(found), _flat(settings.identity())
     odd = sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key))
     if odd:
         key = odd[0]

@@ -91,7 +91,7 @@ def evaluate_release(
 
     Raises:
         ReleaseError: the release makes clips up and restores none.
-        ConfigError: nothing there can be scored, or a class of damage is unknown.
+        ConfigError: nothing there can be scored by these classes, or one of them is unknown.
         StorageError: the clips cannot be read.
     """
     header = enhancer.header
@@ -109,6 +109,8 @@ def evaluate_release(
         seed=settings.seed,
         has_baseline=settings.baseline,
     )
+    if not scores:
+        raise ConfigError(f"nothing in {uri!r} is of a kind that these classes of damage are for")
     vae: list[VaeScore] = []
     if enhancer.vae is not None:
         for damage in (one for one in classes if not one.is_single_frame):

@@ -197,6 +197,14 @@ def changed(content, change):
     return safetensors.torch.save(tensors, metadata={"vgen-checkpoint": json.dumps(document)})
 
 
+def test_a_field_that_a_checkpoint_does_not_know_stands_at_its_default():
+    content = to_bytes(fresh(settings()), settings())
+    older = changed(content, lambda document: document["recipe"].pop("start_from"))
+    assert from_bytes(older, settings(), name="x", device=CPU).step == 0
+    with pytest.raises(ReleaseError, match="made with start_from '', not 'restore-tiny'"):
+        from_bytes(older, settings(start_from="restore-tiny"), name="x", device=CPU)
+
+
 def test_a_checkpoint_of_another_version_is_refused():
     content = changed(to_bytes(fresh(settings()), settings()), lambda d: d.update(format=99))
     with pytest.raises(ReleaseError, match="has format 99, not 2; finish the run with the version"):

@@ -13,7 +13,7 @@ from tests.vgen.training.materials import (
     write_video,
 )
 from vgen.enhance.enhancer import Enhancer
-from vgen.errors import ReleaseError
+from vgen.errors import ConfigError, ReleaseError
 from vgen.models.release import ReleaseHeader
 from vgen.models.vae import VAE_SIZES, vae_spec
 from vgen.training import evaluate as module
@@ -75,6 +75,13 @@ def test_unclipped_noise_is_shown_on_the_whole_still_alone():
     assert one.kind == "still"
     # Clipped and rounded before it is measured, as every picture is.
     assert one.before.psnr_rgb_db == pytest.approx(20 * np.log10(255 / 25), abs=0.15)
+
+
+def test_classes_for_what_is_not_there_are_refused(tmp_path):
+    write_video(tmp_path / "film.mp4", 1)
+    settings = EvaluationSettings(damages=("noise 25 unclipped",), device="cpu")
+    with pytest.raises(ConfigError, match="is of a kind that these classes of damage are for"):
+        evaluate_release(Enhancer.load("restore-tiny", device="cpu"), str(tmp_path), settings)
 
 
 def test_a_clip_is_damaged_alike_whatever_else_is_scored():
