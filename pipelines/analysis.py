@@ -3,7 +3,6 @@
 It lies beside the video's chunks, under a key of the same derivation, and goes with them.
 """
 
-from pipelines.jobs import VideoJob
 from vgen import storage
 from vgen.manifest import chunk_prefix
 from vgen.records import Curves, Record
@@ -28,11 +27,11 @@ def analysis_uri(destination: str, work_key: str) -> str:
     return storage.join(chunk_prefix(destination, work_key), NAME)
 
 
-def read_analysis(destination: str, job: VideoJob) -> Analysis:
+def read_analysis(destination: str, work_key: str) -> Analysis:
     """Read the analysis of a video that was analyzed.
 
     Raises:
         StorageError: there is none.
     """
-    content = storage.read_bytes(analysis_uri(destination, job.work_key))
+    content = storage.read_bytes(analysis_uri(destination, work_key))
     return Analysis.model_validate_json(content)

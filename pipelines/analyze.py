@@ -130,7 +130,11 @@ def reduce_video(row_group: int, context: RunContext, *parts: Observed) -> Fault
         return faults[0]
     job, _ = read_video_once(context.plan_uri, row_group)
     began = time.process_time()
-    analysis = analyzed(job, parts, context)
+    try:
+        analysis = analyzed(job, parts, context)
+    except (ValueError, ArithmeticError) as error:  # measures that no plan follows from
+        message = f"{error}: {job.ref.uri}"
+        return Fault(stage="analyze", kind=type(error).__name__, message=message)
     spent_s = time.process_time() - began + sum(part.cpu_seconds for part in parts)
     analysis = analysis.model_copy(update={"cpu_seconds": spent_s})
     uri = analysis_uri(context.destination, job.work_key)

@@ -87,7 +87,7 @@ def assemble(
             process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S),
         ):
             post, told = fitting(recipe.post, job.info.video)
-            analysis = read_analysis(destination, job) if post.needs.frames else Analysis()
+            analysis = read_analysis(destination, job.work_key) if post.needs.frames else Analysis()
             chunks = [_opened(chunk_of(destination, job, span)) for span in spans]
             facts = [chunk.facts for chunk in chunks]
             check_joints(facts, uri=job.ref.uri)

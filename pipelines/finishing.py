@@ -31,11 +31,17 @@ def finish_of(job: VideoJob, context: RunContext) -> "Finish | None":
 
     plan = ChainPlan()
     if settings.needs.frames:
-        plan = ChainPlan.model_validate_json(read_analysis(context.destination, job).plan)
+        plan = ChainPlan.model_validate_json(_plan_of(context.destination, job.work_key))
     return Finish(
         chain=Chain(settings, plan, lut=_lut(settings, context)),
         stride=point_stride(job.info.num_frames),
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _plan_of(destination: str, work_key: str) -> str:
+    # Once a video and worker, not once a span: of a long film it is some megabytes.
+    return read_analysis(destination, work_key).plan
 
 
 def _lut(settings: PostSettings, context: RunContext) -> "Lut | None":
@@ -48,4 +54,4 @@ def _lut(settings: PostSettings, context: RunContext) -> "Lut | None":
 def _parsed(lut_uri: str, named: str) -> "Lut":
     from vgen.post.lut import parse_cube
 
-    return parse_cube(storage.read_bytes(lut_uri).decode("utf-8", errors="replace"), uri=named)
+    return parse_cube(storage.read_bytes(lut_uri).decode("utf-8-sig", errors="replace"), uri=named)

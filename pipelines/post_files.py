@@ -46,7 +46,7 @@ def read_post_files(settings: PostSettings) -> PostFiles:
         # Imports torch: a driver that has no table to check should not wait for it.
         from vgen.post.lut import parse_cube
 
-        parse_cube(lut.decode("utf-8", errors="replace"), uri=str(color.lut))
+        parse_cube(lut.decode("utf-8-sig", errors="replace"), uri=str(color.lut))
     parts = [hashlib.sha256(part).hexdigest() if part else "" for part in (still, lut)]
     return PostFiles(
         reference=None if still is None else _measured(still, str(color.reference)),

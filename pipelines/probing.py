@@ -59,8 +59,9 @@ def probe_source(
     if fields is not None:
         lead, tail, pictures = fields.context(lead), fields.context(tail), fields.pictures
     if row_bytes is not None:
-        fitting = row_bytes // _largest_frame_bytes(info, encode) - pictures * (lead + tail)
-        fitting = max(1, fitting)
+        # Fields' own context is used up before frames are handed on.
+        context = spec.lead + spec.tail
+        fitting = max(1, row_bytes // _largest_frame_bytes(info, encode) - context)
         span_frames = min(span_frames or fitting, fitting)
     # Spans are cut between source frames, so that both pictures of one are in the same chunk.
     max_frames = None if span_frames is None else max(1, span_frames // pictures)

@@ -39,7 +39,7 @@ class Bare:
 
     def analysis(self) -> Analysis:
         """Return what the pass left."""
-        return read_analysis(self.context.destination, self.job)
+        return read_analysis(self.context.destination, self.job.work_key)
 
     def produce(self) -> list[dict[str, object]]:
         """Do every span with release identity and return its rows."""

@@ -42,7 +42,10 @@ class Step(Protocol):
         """Frames after one that its result depends on."""
 
     def apply(self, frames_tchw: Tensor, numbers: Sequence[int]) -> Tensor:
-        """Return as many frames, RGB in [0, 1]; right where the halo is there or the shot ends."""
+        """Return as many frames, right where the halo is there or the shot ends.
+
+        RGB, nominally in [0, 1]: what lies above white and below black in the source stays.
+        """
 
 
 class ChainPlan(Record):
@@ -138,6 +141,8 @@ def _windowed(step: Denoise, frames: Iterable[tuple[int, Tensor]]) -> Iterator[t
 def _centre(step: Denoise, held: deque[tuple[int, Tensor]], at: int) -> tuple[int, Tensor]:
     begin, end = max(at - step.lead, 0), min(at + step.tail + 1, len(held))
     numbers, frames = zip(*(held[i] for i in range(begin, end)), strict=True)
+    if step.leaves(numbers[at - begin]):
+        return numbers[at - begin], frames[at - begin]  # itself, by which it is known as untouched
     return numbers[at - begin], step.apply_one(torch.cat(frames), numbers, at - begin)[None]
 
 

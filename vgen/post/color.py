@@ -36,6 +36,9 @@ MAX_BEND = math.log(1.45)
 """Largest power, and its inverse the smallest."""
 DULL_BLACK, DULL_WHITE = 0.15, 0.8
 """Only a picture whose darkest or brightest luma does not reach these is drawn apart."""
+DARK_WHITE = (0.05, 0.25)
+"""Brightest luma up to which a picture is no picture, such as the black before a film, and from
+which on it is."""
 MAX_STRETCH = 1.3
 """Largest factor of contrast."""
 MATCH_LIMITS = (0.5, 2.0)
@@ -169,7 +172,8 @@ def _balance(cast: tuple[float, float], share: float) -> NDArray[np.float64]:
 
 
 def _stretch(black: float, white: float, share: float) -> tuple[float, float]:
-    """Return factor and summand that draw black and white apart."""
+    """Return factor and summand that draw black and white apart; of a dark screen, hardly any."""
+    share *= _rise(white, *DARK_WHITE)
     low, high = max(black - DULL_BLACK, 0.0) * share, 1 - max(DULL_WHITE - white, 0.0) * share
     factor = min(1 / max(high - low, 1e-3), MAX_STRETCH)
     # Where the factor is limited, what is missing is shared between both ends.

@@ -85,8 +85,10 @@ class Deflicker:
 
     def apply(self, frames_tchw: Tensor, numbers: Sequence[int]) -> Tensor:
         """Return the frames with steady brightness."""
-        gains_t = frames_tchw.new_tensor([self._gain(number) for number in numbers])
-        return (frames_tchw * gains_t[:, None, None, None]).clamp(0, 1)
+        gains = [self._gain(number) for number in numbers]
+        if all(gain == 1 for gain in gains):
+            return frames_tchw
+        return frames_tchw * frames_tchw.new_tensor(gains)[:, None, None, None]
 
     def _gain(self, number: int) -> float:
         at = number - self._plan.first

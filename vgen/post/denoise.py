@@ -79,14 +79,17 @@ class Denoise:
         out = [self.apply_one(frames_tchw, numbers, at) for at in range(len(numbers))]
         return torch.stack(out) if out else frames_tchw
 
+    def leaves(self, number: int) -> bool:
+        """Whether that frame is too clean to be touched."""
+        starts = self._plan.starts
+        return not starts or self._plan.sigmas[shot_of(starts, number)] < LEAST_SIGMA
+
     def apply_one(self, frames_tchw: Tensor, numbers: Sequence[int], at: int) -> Tensor:
         """Return the filtered frame at position ``at``, ``[3, H, W]``."""
-        if not self._plan.starts:
+        if self.leaves(numbers[at]):
             return frames_tchw[at]
         shot = shot_of(self._plan.starts, numbers[at])
         sigma = self._plan.sigmas[shot]
-        if sigma < LEAST_SIGMA:
-            return frames_tchw[at]
         nearby = [
             i
             for i in range(max(at - DENOISE_REACH, 0), min(at + DENOISE_REACH + 1, len(numbers)))
@@ -117,7 +120,7 @@ def _filtered(window_tchw: Tensor, centre: int, sigma: float) -> Tensor:
     padded_tchw = F.pad(mixed_tchw, around, mode="replicate")
     channels = [_plane(padded_tchw[:, c : c + 1], centre, sigma) for c in range(3)]
     mixed_chw = torch.cat(channels)[:, BLOCK : BLOCK + height, BLOCK : BLOCK + width]
-    return torch.einsum("dc,dhw->chw", opponent, mixed_chw).clamp(0, 1)
+    return torch.einsum("dc,dhw->chw", opponent, mixed_chw)
 
 
 def _plane(plane_t1hw: Tensor, centre: int, sigma: float) -> Tensor:

@@ -50,7 +50,7 @@ class Grain:
         grain_tchw = torch.stack([self._grain(number, height, width) for number in numbers])
         weights = frames_tchw.new_tensor(LUMA)[None, :, None, None]
         luma_t1hw = (frames_tchw * weights).sum(dim=1, keepdim=True).clamp(0, 1)
-        return (frames_tchw + grain_tchw * 4 * luma_t1hw * (1 - luma_t1hw)).clamp(0, 1)
+        return frames_tchw + grain_tchw * 4 * luma_t1hw * (1 - luma_t1hw)
 
     def _grain(self, number: int, height: int, width: int) -> Tensor:
         digest = hashlib.sha256(f"{self._options.seed}/{number}".encode()).digest()

@@ -56,6 +56,9 @@ def parse_cube(text: str, *, uri: str) -> Lut:
             continue
         if words[0] == "LUT_3D_SIZE":
             sizes = _size(words, uri)
+        elif words[0] == "LUT_3D_INPUT_RANGE":  # what DaVinci Resolve writes in place of the edges
+            bottom, top, _ = _triple([*words[1:], "0"], number, uri)
+            edges = {"DOMAIN_MIN": (bottom,) * 3, "DOMAIN_MAX": (top,) * 3}
         elif words[0] in edges:
             edges[words[0]] = _triple(words[1:], number, uri)
         elif words[0][0].isalpha():

@@ -54,7 +54,7 @@ class Sharpen:
         margin = OVERSHOOT * contrast
         wanted = luma_t1hw + strength * detail
         sharp = torch.maximum(torch.minimum(wanted, highest + margin), lowest - margin)
-        return (frames_tchw + (sharp - luma_t1hw)).clamp(0, 1)
+        return frames_tchw + (sharp - luma_t1hw)
 
 
 def _neighbours(plane: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:

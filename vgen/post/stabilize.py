@@ -137,14 +137,13 @@ class Stabilize:
 
 def _warped(frame_1chw: Tensor, theta: Tensor) -> Tensor:
     grid = F.affine_grid(theta.to(frame_1chw), list(frame_1chw.shape), align_corners=False)
-    warped = F.grid_sample(
+    return F.grid_sample(
         frame_1chw,
         grid,
         mode="bicubic",
         padding_mode="border",
         align_corners=False,
     )
-    return warped.clamp(0, 1)
 
 
 def camera_path(shot: Sequence[FrameStats]) -> Maps:

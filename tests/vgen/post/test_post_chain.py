@@ -83,6 +83,27 @@ def test_steps_run_in_the_order_given():
     assert not torch.equal(one, other)
 
 
+@pytest.mark.parametrize("step", ["sharpen", "grain", "deflicker", "stabilize", "denoise"])
+def test_what_lies_beyond_black_and_white_is_not_cut_off(step):
+    bright = torch.full((1, 3, 16, 24), 1.05)
+    dark = torch.full((1, 3, 16, 24), -0.05)
+    shown = [(n, bright if n % 2 else dark) for n in range(NUM_FRAMES)]
+    out = torch.cat([frame for _, frame in chain_of(step).stream(shown)])
+    assert out.max() > 1
+    assert out.min() < 0
+
+
+def test_a_frame_without_noise_passes_as_it_is():
+    plan = PLAN.model_copy(
+        update={
+            "denoise": PLAN.denoise.model_copy(update={"sigmas": (0.0,) * len(PLAN.denoise.sigmas)})
+        }
+    )
+    shown = [(n, FRAMES[n : n + 1]) for n in range(NUM_FRAMES)]
+    out = list(Chain(PostSettings(steps=("denoise",)), plan).stream(shown))
+    assert all(made is came for (_, made), (_, came) in zip(out, shown, strict=True))
+
+
 def test_no_steps_change_nothing():
     chain = Chain(PostSettings(), ChainPlan())
     assert chain.apply(FRAMES, range(NUM_FRAMES)) is FRAMES

@@ -51,6 +51,12 @@ def test_night_and_snow_are_not_faults_of_exposure():
         assert shot.grades[0].power == 1
 
 
+def test_the_black_before_a_film_is_not_drawn_apart():
+    black = row(0, luma=(0.0, 0.0, 0.0, 0.005, 0.01, 0.015, 0.02), mean_ycc=(0.005, 0.0, 0.0))
+    (shot,) = graded([black])
+    assert shot.grades[0].matrix == NEUTRAL
+
+
 def test_corrections_are_clamped():
     (shot,) = graded([row(0, illuminant=(0.6, 0.0, -0.6))])
     assert np.diag(matrix(shot.grades[0])[:, :3]) == pytest.approx([0.8, 1.0, 1.25], abs=1e-5)

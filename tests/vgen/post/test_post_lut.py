@@ -40,6 +40,12 @@ def test_red_runs_fastest_and_the_domain_is_kept():
     assert out == pytest.approx(rows[[1 + 3 * 2 + 9 * 0, 2 + 3 * 1 + 9 * 1]], abs=1e-5)
 
 
+def test_an_input_range_stands_for_the_domain():
+    text, rows = cube(2, np.random.default_rng(2), "LUT_3D_INPUT_RANGE 0.0 0.5")
+    out = parse_cube(text, uri="x.cube").apply(torch.full((1, 3, 1, 1), 0.5))
+    assert out.flatten().numpy() == pytest.approx(rows[-1], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
