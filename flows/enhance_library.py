@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Annotated, cast
 
 from cyclopts import Parameter
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
@@ -25,12 +24,9 @@ from flows.program import TooManyFailedError, leave, program, run_program
 from flows.ray_jobs import EndedJob
 from flows.stages import (
     CHECK_TIMEOUT_S,
-    RETRIES,
-    RETRY_DELAYS_S,
-    RETRY_JITTER,
     carry_out,
-    may_help,
     ray_address,
+    retried,
 )
 from flows.work import enhance_work
 from pipelines.cluster import Cluster, idle_cluster
@@ -113,15 +109,7 @@ def enhance_library(
     return cast("Enhanced", Completed(data=enhanced, message=f"{told}; see {page_uri}"))
 
 
-@task(
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS_S,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=may_help,
-    timeout_seconds=CHECK_TIMEOUT_S,
-    cache_policy=NO_CACHE,
-    tags=["vgen"],
-)
+@retried(timeout_s=CHECK_TIMEOUT_S)
 def check(request: Request) -> Prepared:
     """Refuse wrong settings and places that cannot be reached, and list the source."""
     prepared = prepare(request)
@@ -129,15 +117,7 @@ def check(request: Request) -> Prepared:
     return prepared
 
 
-@task(
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS_S,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=may_help,
-    timeout_seconds=CHECK_TIMEOUT_S,
-    cache_policy=NO_CACHE,
-    tags=["vgen"],
-)
+@retried(timeout_s=CHECK_TIMEOUT_S)
 def settle(prepared: Prepared) -> str | None:
     """Write the report of a run that has nothing to do; return its page, None if there is work.
 
@@ -151,14 +131,7 @@ def settle(prepared: Prepared) -> str | None:
     return None
 
 
-@task(
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS_S,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=may_help,
-    cache_policy=NO_CACHE,
-    tags=["vgen", "gpu"],
-)
+@retried("gpu")
 def enhance(prepared: Prepared, address: str, deadline_s: float | None) -> str:
     """Do what is to do, here or as a job; return the URI of the run's page."""
 
@@ -176,15 +149,7 @@ def enhance(prepared: Prepared, address: str, deadline_s: float | None) -> str:
     )
 
 
-@task(
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS_S,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=may_help,
-    timeout_seconds=CHECK_TIMEOUT_S,
-    cache_policy=NO_CACHE,
-    tags=["vgen"],
-)
+@retried(timeout_s=CHECK_TIMEOUT_S)
 def show(page_uri: str, destination: str) -> RunReport:
     """Read the report of a run and put it on Prefect's pages."""
     uri = storage.join(storage.parent_of(page_uri), "report.json")

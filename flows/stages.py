@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
@@ -30,9 +32,28 @@ CHECK_TIMEOUT_S = 3600.0
 """For a listing of a large archive, or a report of one."""
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
-def may_help(task: "Task[..., object]", run: "TaskRun", state: "State[object]") -> bool:
+def retried(*tags: str, timeout_s: float | None = None) -> "Callable[[Callable[P, T]], Task[P, T]]":
+    """Make a task of a function that may be done again where that may help.
+
+    Args:
+        tags: Beside ``vgen``, which all tasks have.
+        timeout_s: Longest time of one try, None for any.
+    """
+    return task(
+        retries=RETRIES,
+        retry_delay_seconds=RETRY_DELAYS_S,
+        retry_jitter_factor=RETRY_JITTER,
+        retry_condition_fn=may_help,
+        timeout_seconds=timeout_s,
+        cache_policy=NO_CACHE,
+        tags=["vgen", *tags],
+    )
+
+
+def may_help(_: "Task[..., object]", run: "TaskRun", state: "State[object]") -> bool:
     """Whether doing a failed task again may end otherwise; Prefect asks this after a failure."""
     error = state.result(raise_on_failure=False)
     if isinstance(error, JobInterruptedError | StoppedError):

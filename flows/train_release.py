@@ -8,8 +8,7 @@ checkpoint, and a candidate that is in force already is not promoted twice.
 
 from pathlib import Path
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.artifacts import Teller, key_of, publish_decision, publish_training
@@ -20,12 +19,9 @@ from flows.program import leave, program, run_program
 from flows.ray_jobs import EndedJob
 from flows.stages import (
     CHECK_TIMEOUT_S,
-    RETRIES,
-    RETRY_DELAYS_S,
-    RETRY_JITTER,
     carry_out,
-    may_help,
     ray_address,
+    retried,
 )
 from flows.training import Training, load_training
 from flows.work import dataset_work, promotion_work, training_work
@@ -102,15 +98,7 @@ def train_release(training: Training, address: str = "", budget: Budget = _BUDGE
     )
 
 
-@task(
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS_S,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=may_help,
-    timeout_seconds=CHECK_TIMEOUT_S,
-    cache_policy=NO_CACHE,
-    tags=["vgen"],
-)
+@retried(timeout_s=CHECK_TIMEOUT_S)
 def check_training(training: Training, address: str) -> None:
     """Refuse settings and places before anything is read or a cluster is asked."""
     job_server(address)
@@ -126,14 +114,7 @@ def check_training(training: Training, address: str) -> None:
     get_run_logger().info("%d sources of clips listed", len(prepared.jobs))
 
 
-@task(
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS_S,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=may_help,
-    cache_policy=NO_CACHE,
-    tags=["vgen"],
-)
+@retried()
 def gather(training: Training, address: str, deadline_s: float | None) -> str:
     """Cut clips out of the material; return the URI of the dataset."""
     place = storage.normalize_uri(training.dataset)
@@ -158,14 +139,7 @@ def gather(training: Training, address: str, deadline_s: float | None) -> str:
     )
 
 
-@task(
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS_S,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=may_help,
-    cache_policy=NO_CACHE,
-    tags=["vgen", "gpu"],
-)
+@retried("gpu")
 def train(training: Training, address: str, deadline_s: float | None) -> str:
     """Train, or go on with it; return the URI of the page with the curves."""
     run = storage.normalize_uri(training.run)
@@ -197,15 +171,7 @@ def train(training: Training, address: str, deadline_s: float | None) -> str:
     return made
 
 
-@task(
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS_S,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=may_help,
-    timeout_seconds=CHECK_TIMEOUT_S,
-    cache_policy=NO_CACHE,
-    tags=["vgen"],
-)
+@retried(timeout_s=CHECK_TIMEOUT_S)
 def in_force(candidate: str, training: Training) -> str | None:
     """Return why there is nothing to promote, None where there may be."""
     pointer = current(training.place(), training.recipe.name)
@@ -214,14 +180,7 @@ def in_force(candidate: str, training: Training) -> str | None:
     return f"{training.recipe.name} is version {pointer.version} already"
 
 
-@task(
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS_S,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=may_help,
-    cache_policy=NO_CACHE,
-    tags=["vgen", "gpu"],
-)
+@retried("gpu")
 def promote(candidate: str, training: Training, address: str, deadline_s: float | None) -> Decision:
     """Score the candidate beside the release in force, and put it in force if it is better."""
     clips = storage.normalize_uri(training.clips or training.dataset)
