@@ -113,8 +113,8 @@ def evaluate_release(
         raise ConfigError(f"nothing in {uri!r} is of a kind that these classes of damage are for")
     vae: list[VaeScore] = []
     if enhancer.vae is not None:
+        subjects = list(load_subjects(uri, settings, []))  # decoded once for all classes
         for damage in (one for one in classes if not one.is_single_frame):
-            subjects = load_subjects(uri, settings, [])
             found = score_vae(enhancer.vae, subjects, damage, enhancer=enhancer, seed=settings.seed)
             vae += [] if found is None else [found]
     return Evaluation(
