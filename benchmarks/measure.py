@@ -16,8 +16,7 @@ from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS = os.sysconf("SC_CLK_TCK")
-# Summing up the memory of a large process costs milliseconds: five times a second, and all
-# processes together, took 4 % of a machine of two cores from what was being measured.
+# Summing up the memory of a large process costs milliseconds, taken from what is being measured.
 _SAMPLE_S = 0.5
 _MEMORY_EVERY = 6
 

@@ -25,7 +25,7 @@ WORKER_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-# Measured on two cores: collecting metrics that nobody reads costs 1 % of a core and more.
+# Nobody reads the metrics of a Ray that lives as long as the run; collecting them costs CPU time.
 EMBEDDED_ENVIRONMENT = {**WORKER_ENVIRONMENT, "RAY_enable_metrics_collection": "0"}
 _QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Rows between operators are small, pixels cross the store in the staged topology only.
