@@ -30,7 +30,7 @@ from flows.stages import (
 )
 from flows.work import enhance_work
 from pipelines.cluster import Cluster, idle_cluster
-from pipelines.run import Finished, Prepared, Request, execute, execute_on, prepare, videos_of
+from pipelines.run import Prepared, Request, execute, execute_on, prepare, videos_of
 from vgen import storage
 from vgen.config import Recipe, load_recipe
 from vgen.records import Record, RunReport
@@ -123,30 +123,35 @@ def settle(prepared: Prepared) -> str | None:
 
     What was published on another kind of device than the cluster's counts as done.
     """
-    for cluster in _idle_clusters():
-        if all(video.status != "todo" for video in videos_of(prepared, cluster.device)):
-            log = get_run_logger()
-            log.info("nothing to do")
-            return execute_on(cluster, prepared, say=log.info).page_uri
-    return None
+    cluster = _settled_on(prepared)
+    if cluster is None:
+        return None
+    log = get_run_logger()
+    log.info("nothing to do")
+    return execute_on(cluster, prepared, say=log.info).page_uri
 
 
 @retried("gpu")
 def enhance(prepared: Prepared, address: str, deadline_s: float | None) -> str:
     """Do what is to do, here or as a job; return the URI of the run's page."""
 
-    def inline(teller: Teller) -> Finished:
+    def inline(teller: Teller) -> tuple[str, bool]:
         # Looked at anew: while this waited or was tried before, videos may have been published.
-        return execute(prepare(prepared.request), say=teller, on_progress=teller)
+        done = execute(prepare(prepared.request), say=teller, on_progress=teller)
+        return done.page_uri, False
 
-    return carry_out(
-        address,
-        deadline_s,
-        key=f"progress-{key_of(prepared.destination)}",
-        work=lambda: enhance_work(prepared),
-        inline=lambda teller: inline(teller).page_uri,
-        collect=_page_of,
-    )
+    while True:
+        page_uri, is_joined = carry_out(
+            address,
+            deadline_s,
+            key=f"progress-{key_of(prepared.destination)}",
+            work=lambda: enhance_work(prepared),
+            inline=inline,
+            collect=lambda job: (_page_of(job), job.is_joined),
+        )
+        # A job that lived already has listed the source before this run did.
+        if not is_joined or _settled_on(prepare(prepared.request)):
+            return page_uri
 
 
 @retried(timeout_s=CHECK_TIMEOUT_S)
@@ -189,9 +194,13 @@ def _page_of(job: EndedJob) -> str:
     return pages[-1]
 
 
-def _idle_clusters() -> tuple[Cluster, ...]:
+def _settled_on(prepared: Prepared) -> Cluster | None:
+    """Return a kind of cluster that would have nothing to do, None where each would have."""
     idle = idle_cluster()
-    return (idle, dataclasses.replace(idle, num_gpus=1))
+    for cluster in (idle, dataclasses.replace(idle, num_gpus=1)):
+        if all(video.status != "todo" for video in videos_of(prepared, cluster.device)):
+            return cluster
+    return None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pipelines
 from flows.work import Work
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 STOP_PATIENCE_S = 12.0
 """How long a job gets to end after it was told to; Ray kills it after 3 s."""
+REQUEST_TIMEOUT_S = 60.0
+"""How long a server may be silent after a question; networks swallow packets."""
 
 _SHIPPED = ("vgen", "pipelines")
 _FINISHED_CODES = (0, 1)
@@ -156,11 +158,10 @@ class JobServer:
 
     def _call(self, name: str, *arguments: object, **named: object) -> object:
         from ray.exceptions import AuthenticationError
-        from ray.job_submission import JobSubmissionClient
 
         try:
             if self._client is None:
-                self._client = JobSubmissionClient(self._url)
+                self._client = _client(self._url)
             return getattr(self._client, name)(*arguments, **named)
         except AuthenticationError as error:
             raise JobError(
@@ -175,6 +176,17 @@ class JobServer:
             if "status code 404" in str(error):
                 raise _UnknownJobError(str(error)) from error
             raise JobInterruptedError(f"the job server at {self._url}: {error}") from error
+
+
+def _client(url: str) -> object:
+    """Return Ray's client, with the time limit that it lacks."""
+    from ray.job_submission import JobSubmissionClient
+
+    class Impatient(JobSubmissionClient):
+        def _do_request(self, *arguments: Any, **named: Any) -> Any:
+            return super()._do_request(*arguments, timeout=REQUEST_TIMEOUT_S, **named)
+
+    return Impatient(url)
 
 
 class _UnknownJobError(JobInterruptedError):

@@ -31,6 +31,8 @@ class EndedJob:
     """0, or 1 where a part failed."""
     log: str
     """All that it printed."""
+    is_joined: bool
+    """Whether it lived when it was looked for: what came after it began, it may not have seen."""
 
     @property
     def last_words(self) -> str:
@@ -77,6 +79,7 @@ def run_job(
     """
     found = server.newest(work)
     is_ours = found is not None and found.owner == owner and found.finished_code is not None
+    is_joined = found is not None and found.is_living and found.owner != owner
     if found is not None and (found.is_living or is_ours):
         submission_id = found.submission_id
         say(f"job {submission_id} does this already; waiting for it")
@@ -87,12 +90,15 @@ def run_job(
     try:
         if found is None or submission_id != found.submission_id:
             server.submit(work, submission_id, owner)
-        return _watch(server, submission_id, say, poll_s)
+        state, log = _watch(server, submission_id, say, poll_s)
     except JobError:
         raise
     except BaseException:  # a signal, Ctrl-C, a deadline: nobody would look after the job
         _stop(server, submission_id, say)
         raise
+    return EndedJob(
+        submission_id=submission_id, exit_code=_judged(state, log), log=log, is_joined=is_joined
+    )
 
 
 def _stop(server: JobServer, submission_id: str, say: Callable[[str], None]) -> None:
@@ -105,7 +111,8 @@ def _stop(server: JobServer, submission_id: str, say: Callable[[str], None]) -> 
 
 def _watch(
     server: JobServer, submission_id: str, say: Callable[[str], None], poll_s: float
-) -> EndedJob:
+) -> tuple[JobState, str]:
+    """Return how a job ended and all that it printed."""
     told = 0
     silent_since_s: float | None = None
     while True:
@@ -127,14 +134,14 @@ def _watch(
                 say(line.removeprefix("vgen: "))
         told = len(whole)
         if not state.is_living:
-            return _judged(state, log)
+            return state, log
         time.sleep(poll_s)
 
 
-def _judged(state: JobState, log: str) -> EndedJob:
+def _judged(state: JobState, log: str) -> int:
     code = state.finished_code
     if code is not None:
-        return EndedJob(submission_id=state.submission_id, exit_code=code, log=log)
+        return code
     last = last_words_of(log or state.message)
     name = f"job {state.submission_id}"
     if state.exit_code == _REFUSED_CODE:

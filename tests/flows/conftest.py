@@ -28,10 +28,12 @@ def stand(s3_server, notices) -> Iterator[Stand]:
         stand.start_ray()
         wait_for(lambda: answers(f"{stand.prefect_url}/api/health"), "the Prefect server")
         wait_for(lambda: answers(f"{stand.ray_url}/api/version"), "the Ray cluster")
+        stand.start_node()
         stand.prefect("work-pool", "create", "vgen", "--type", "process")
         stand.prefect("gcl", "create", "gpu", "--limit", "8")
         stand.prefect("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
         stand.start_worker()
+        wait_for(lambda: stand.living_nodes() == 2, "the second node")
         wanted = {
             PREFECT_API_URL: stand.prefect_environment["PREFECT_API_URL"],
             PREFECT_HOME: stand.prefect_environment["PREFECT_HOME"],

@@ -22,7 +22,8 @@ import psutil
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 PATIENCE_S = 240.0
-NUM_CPUS = 3
+HEAD_CPUS = 2
+NODE_CPUS = 1
 
 
 def free_port() -> int:
@@ -59,6 +60,7 @@ class Stand:
         self.ray_token = secrets.token_hex(16)
         self.prefect_url = f"http://127.0.0.1:{free_port()}"
         self.ray_url = f"http://127.0.0.1:{free_port()}"
+        self.ray_port = free_port()
         self.s3_environment = s3_environment
         self.notify_url = notify_url
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -145,12 +147,29 @@ class Stand:
         command = [
             RAY, "start", "--head", "--block",
             "--node-ip-address", "127.0.0.1", "--dashboard-host", "127.0.0.1",
-            "--port", str(free_port()), "--dashboard-port", self.ray_url.rpartition(":")[2],
+            "--port", str(self.ray_port), "--dashboard-port", self.ray_url.rpartition(":")[2],
             "--dashboard-agent-listen-port", str(free_port()),
             "--ray-client-server-port", str(free_port()),
-            "--num-cpus", str(NUM_CPUS), "--object-store-memory", str(256 << 20),
+            "--num-cpus", str(HEAD_CPUS), "--object-store-memory", str(256 << 20),
         ]  # fmt: skip
         self.start("ray", command, self.s3_environment)
+
+    def start_node(self) -> None:
+        """Start a second node of the cluster, without waiting for it."""
+        command = [
+            RAY, "start", "--address", f"127.0.0.1:{self.ray_port}", "--block",
+            "--node-ip-address", "127.0.0.1",
+            "--dashboard-agent-listen-port", str(free_port()),
+            "--num-cpus", str(NODE_CPUS), "--object-store-memory", str(128 << 20),
+        ]  # fmt: skip
+        self.start("node", command, self.s3_environment)
+
+    def living_nodes(self) -> int:
+        """Count the cluster's nodes."""
+        token = {"Authorization": f"Bearer {self.ray_token}"}
+        url = f"{self.ray_url}/nodes?view=summary"
+        listed = httpx.get(url, headers=token, timeout=120).json()["data"]["summary"]
+        return sum(one["raylet"].get("state") == "ALIVE" for one in listed)
 
     def start_worker(self) -> None:
         """Start a worker of the work pool ``vgen``."""

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 import cv2
 import httpx
@@ -11,8 +12,11 @@ import pytest
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
@@ -27,6 +31,7 @@ from tests.media_factory import run_ffmpeg
 from vgen import storage
 from vgen.config import Recipe
 from vgen.errors import ConfigError
+from vgen.models.registry import current
 
 pytestmark = [pytest.mark.prefect, pytest.mark.ray]
 
@@ -140,6 +145,9 @@ def test_cancelling_stops_the_job_and_a_rerun_goes_on(library, tmp_path):
     job = wait_for_job(library)
     wait_for(library.published, "the first video")
     library.cancel(run.id)
+    began_s = time.monotonic()
+    wait_for(lambda: library.jobs()[0].status.is_terminal(), "the job's end")
+    print(f"the job had ended {time.monotonic() - began_s:.1f} s after the run was cancelled")
     assert library.end(run.id).state.is_cancelled()
     assert [one.status.value for one in library.jobs()] == ["STOPPED"]
     done = len(library.published())
@@ -159,15 +167,79 @@ def test_a_killed_worker_leaves_a_job_that_the_next_run_waits_for(library, stand
     run = library.begin(parameters)
     job = wait_for_job(library)
     stand.kill("worker")
+    wait_for(library.published, "the first video")  # so the job has listed the source
+    library.add("late.mp4", tmp_path / "clip.mp4")
     stand.start_worker()
     rerun = library.run(parameters)
     assert rerun.state.is_completed(), library.logs(rerun.id)
-    assert [one.submission_id for one in library.jobs()] == [job.submission_id]
     assert f"job {job.submission_id} does this already; waiting for it" in library.logs(rerun.id)
-    assert len(library.published()) == 6
-    assert len(library.reports()) == 1
+    assert len(library.published()) == 7
+    # The job that lived knew nothing of what came late: a second one did that, and no more.
+    assert [one.submission_id[-2:] for one in library.jobs()] == ["-1", "-2"]
+    assert [(one.totals.done, one.totals.skipped) for one in library.reports()] == [(6, 0), (1, 6)]
     with client() as prefect:  # nobody else would ever end it
         prefect.set_flow_run_state(run.id, Crashed(), force=True)
+
+
+def test_a_node_that_dies_costs_no_video(library, stand, tmp_path):
+    add_many(library, tmp_path, 6)
+    run = library.begin(library.parameters(release="restore-tiny"))
+    wait_for_job(library)
+    wait_for(library.published, "the first video")
+    stand.kill("node")
+    wait_for(lambda: stand.living_nodes() == 1, "the cluster to notice")
+    assert library.end(run.id).state.is_completed(), library.logs(run.id)
+    assert len(library.published()) == 6
+    assert library.reports()[-1].totals.done == 6
+    stand.start_node()
+
+
+def test_a_night_trains_promotes_and_restores_with_the_new_release(library, media, tmp_path):
+    """Each stage is a Ray job; places and registry are on S3."""
+    add_material(tmp_path)
+    for path in tmp_path.rglob("*.*"):
+        name = path.relative_to(tmp_path).as_posix()
+        storage.publish(path, f"{library.place}/material/{name}", remove_source=False)
+    library.add("a.mp4", media["h264_mp4"])
+    registry = f"{library.place}/registry"
+    night = library.parameters(release="archive") | {
+        "registry": registry,
+        "retrain_on": datetime.now(UTC).strftime("%A"),
+        "training": {
+            "material": f"{library.place}/material",
+            "dataset": f"{library.place}/dataset",
+            "run": f"{library.place}/runs",
+            "registry": registry,
+            "recipe": QUICK_RECIPE,
+            "selection": ANY_MATERIAL,
+            "evaluation": {"damages": ["noise 25"], "baseline": False},
+        },
+    }
+    run = library.end(library.begin(night, "nightly/nightly").id)
+    assert run.state.is_completed(), library.logs(run.id)
+    pointer = current(registry, "archive")
+    assert pointer is not None
+    assert pointer.version == 1
+    assert library.reports()[-1].release_digest == pointer.sha256
+    commands = {str(job.submission_id).split("-")[1] for job in library.jobs()}
+    assert commands == {"dataset", "train", "promote", "enhance"}
+    decisions = library.artifacts(child_of(run, "train-release").id)
+    assert any("noise 25" in str(one.data) for one in decisions)
+
+
+def test_one_process_serves_the_deployments(library, stand, media):
+    library.add("a.mp4", media["h264_mp4"])
+    stand.kill("worker")
+    stand.start("serve", [sys.executable, "-m", "flows.serve"], stand.worker_environment)
+    try:
+        wait_for(lambda: is_served("enhance-library/enhance-library"), "the deployments")
+        run = library.run(library.parameters())
+        assert run.state.is_completed(), library.logs(run.id)
+        assert run.state.message.startswith("1 done, 0 skipped, 0 failed")
+    finally:
+        stand.kill("serve")
+        stand.prefect("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
+        stand.start_worker()
 
 
 def test_a_killed_server_that_comes_back_costs_no_result(library, stand, tmp_path):
@@ -269,12 +341,28 @@ def test_no_secret_is_anywhere(published, stand, notices, tmp_path):
         assert not found, f"the secret of {name} is in {found}"
 
 
+QUICK_RECIPE = {
+    "name": "archive",
+    "start_from": "restore-tiny",
+    "steps": 2,
+    "batch": 2,
+    "patch_px": 16,
+    "processes": 0,
+    "pool": {"size": 4, "side_px": 32},
+    "validation_clips": 1,
+}
+ANY_MATERIAL = {
+    "min_side_px": 32,
+    "fitness": {"max_blur": 1, "max_blockiness": 1000, "min_change": 0},
+}
+
+
 def add_material(folder) -> None:
     """Put stills and a clip to train on, free to use, into ``folder``."""
     rng = np.random.default_rng(0)
     for name in ("bsds400_jpg", "clips"):
         (folder / name).mkdir()
-    for number in (1001, 1002, 1003):
+    for number in (1001, 1002, 1003, 1010):  # names that end in 0 are held out
         small = rng.integers(0, 256, (6, 8, 3)).astype(np.uint8)
         smooth = cv2.resize(small, (64, 48), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / "bsds400_jpg" / f"test_{number}.jpg"), smooth)
@@ -306,6 +394,25 @@ def runs_of(deployment_id) -> list[FlowRun]:
     wanted = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
     with client() as prefect:
         return prefect.read_flow_runs(deployment_filter=wanted)
+
+
+def child_of(run: FlowRun, flow: str) -> FlowRun:
+    """Return the run of ``flow`` that ``run`` has called."""
+    with client() as prefect:
+        found = prefect.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+            flow_run_filter=FlowRunFilter(
+                parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id])
+            ),
+        )
+    (child,) = found
+    return child
+
+
+def is_served(name: str) -> bool:
+    """Whether a deployment runs where it is served, and not in a work pool."""
+    with client() as prefect:
+        return prefect.read_deployment_by_name(name).work_pool_name is None
 
 
 def attempts_of(flow_run_id, task: str) -> int:

@@ -48,11 +48,15 @@ def test_an_empty_archive_is_no_failure():
 
 def test_the_page_is_where_the_job_said_at_last():
     log = f"vgen: report: early\nvgen: 3 failed\nvgen: report: {PAGE}\n"
-    assert module._page_of(EndedJob(submission_id="j", exit_code=1, log=log)) == PAGE
+    assert (
+        module._page_of(EndedJob(submission_id="j", is_joined=False, exit_code=1, log=log)) == PAGE
+    )
 
 
 def test_a_job_that_crashed_has_no_report():
-    job = EndedJob(submission_id="j", exit_code=1, log="Traceback\nImportError: no module\n")
+    job = EndedJob(
+        submission_id="j", is_joined=False, exit_code=1, log="Traceback\nImportError: no module\n"
+    )
     with pytest.raises(JobError, match="ended without a report: ImportError: no module"):
         module._page_of(job)
 

@@ -1,6 +1,7 @@
 """What an address means, and what a job server may answer."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,6 +133,14 @@ def test_a_server_that_is_not_there_is_an_interruption():
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(JobInterruptedError, match=f"no job server answers at {url}; start"):
         JobServer(url).newest(WORK)
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr(job_server_module, "REQUEST_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(JobInterruptedError, match=f"no job server answers at {url}"):
+            JobServer(url).newest(WORK)
 
 
 def test_a_server_that_fails_is_an_interruption():

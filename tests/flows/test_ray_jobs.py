@@ -28,7 +28,7 @@ def test_a_job_is_submitted_and_what_it_says_is_passed_on_once():
         ]
     )
     ended = done(server, told)
-    assert (ended.submission_id, ended.exit_code) == (FIRST, 0)
+    assert (ended.submission_id, ended.exit_code, ended.is_joined) == (FIRST, 0, False)
     assert told == [f"job {FIRST} begins", "1/2 videos", "2/2 videos", "report: x"]
     assert server.stopped == []
 
@@ -38,8 +38,16 @@ def test_a_living_job_of_the_same_work_is_waited_for(status):
     server = FakeServer(script=[ends("SUCCEEDED", 0)])
     server.put(SECOND, status=status, owner="somebody else")
     server.put(f"{WORK.key}-3", status="FAILED", code=3)
-    assert done(server).submission_id == SECOND
+    ended = done(server)
+    assert (ended.submission_id, ended.is_joined) == (SECOND, True)
     assert server.submitted == []
+
+
+def test_a_living_job_of_this_run_is_not_somebody_elses():
+    server = FakeServer(script=[ends("SUCCEEDED", 0)])
+    server.put(FIRST, status="RUNNING", owner="me")
+    ended = done(server)
+    assert (ended.submission_id, ended.is_joined) == (FIRST, False)
 
 
 def test_a_job_that_this_run_started_and_that_has_finished_is_not_repeated():
@@ -137,9 +145,14 @@ def test_of_an_installed_package_nothing_travels(monkeypatch, tmp_path):
 
 def test_the_document_of_a_job_is_found_among_its_lines():
     log = 'vgen: scoring\n{\n  "name": "{x}"\n}\nvgen: x promoted: {reasons}\n'
-    assert EndedJob(submission_id="j", exit_code=0, log=log).document == '{\n  "name": "{x}"\n}'
+    assert (
+        EndedJob(submission_id="j", is_joined=False, exit_code=0, log=log).document
+        == '{\n  "name": "{x}"\n}'
+    )
 
 
 def test_a_job_without_a_document_is_an_error():
     with pytest.raises(JobError, match="ended without a result: no clips"):
-        _ = EndedJob(submission_id="j", exit_code=1, log="Traceback\nvgen: no clips\n").document
+        _ = EndedJob(
+            submission_id="j", is_joined=False, exit_code=1, log="Traceback\nvgen: no clips\n"
+        ).document
