@@ -40,8 +40,8 @@ def read_clip(name: str, *, num_frames: int, height: int = 360, every_s: float =
 
 
 def read_folder(folder: Path, *, num_frames: int) -> Clip:
-    """Read a sequence of stills."""
-    files = sorted(folder.iterdir())[:num_frames]
+    """Read a sequence of stills named by their numbers, which need not have leading zeros."""
+    files = sorted(folder.iterdir(), key=lambda file: int(file.stem))[:num_frames]
     return np.stack([cv2.imread(str(file))[..., ::-1] for file in files])
 
 
