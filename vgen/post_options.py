@@ -70,10 +70,11 @@ class DeflickerOptions(_Options):
 class StabilizeOptions(_Options):
     """Camera path of each shot."""
 
-    smoothness: Annotated[float, Field(gt=0, le=10)] = 1.0
-    """Weight of slow acceleration against the shortest path; higher moves more like a dolly."""
-    max_crop: Annotated[float, Field(gt=0, le=0.4)] = 0.1
-    """Largest share of the width that the stable picture may lose."""
+    smoothness: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Waves of motion are kept where they take more than about 100 times as many frames, and are
+    shake below; 2 takes out swaying of twice the length."""
+    max_crop: Annotated[float, Field(gt=0, le=0.4)] = 0.12
+    """Largest share of the width that the stable picture may lose; no more is cut than is needed."""
     tripod: bool = False
     """Hold the camera still as far as the crop permits."""
 

@@ -13,17 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vgen.post.path import (
-    Maps,
-    Weights,
-    accumulate,
-    gaussian,
-    inverse,
-    largest_crop,
-    steadiest,
-)
+from vgen.post.path import IDENTITY, Maps, accumulate, gaussian, inverse, largest_crop
 from vgen.post.shots import shot_of, split_shots
 from vgen.post.stats import FrameStats
+from vgen.post.steadiest import Weights, steadiest
 from vgen.post_options import StabilizeOptions
 from vgen.records import Record
 
@@ -36,9 +29,21 @@ STILL_CORNERS, STILL_FRAMES = 0.4, 0.95
 of the shot's frames."""
 MIN_FRAMES = 8
 """Shorter shots have no path to speak of."""
-ROUNDING = 0.25
-"""Weight of the path's second difference for smoothness 1: corners are rounded, and no more, as a
-stiffer path finds less room between the window's limits and follows more of the shake."""
+WAVE_FRAMES = 55.0
+"""Frames a wave at which the trend cuts motion off, for smoothness 1: about two seconds.
+Hands and steps shake at half a second to one and a half; a pan that starts and stops takes longer
+than two."""
+SPEED, BEND, MIDDLE = 10.0, 10.0, 0.05
+"""Weights beside the shake that is left: of the path's first difference, which counts as much at 20
+frames a wave, of its second, as much at 11, and of the window's distance from the middle, so that
+slow motion stays as it was where there is room, half of it at 110 frames a wave."""
+TRIPOD_SPEED, TRIPOD_MIDDLE = 1e3, 1e-6
+"""For a tripod: no motion is intended, and the window need not come back."""
+SPARE, QUIET = 0.02, 1e-9
+"""Shake that may be added to crop less: a share of the least, and as much a frame as a slow wave of
+a fiftieth of a pixel in 640."""
+CROPS = 4
+"""Times that the crop is halved in between; each costs one solution of the whole shot."""
 GAUSSIAN_FRAMES = 15.0
 """Radius (sigma) of the smoothing where motion is trusted in part."""
 
@@ -150,9 +155,9 @@ def camera_path(shot: Sequence[FrameStats]) -> Maps:
     """Return the maps from each frame of a shot to its first, as far as motion is trusted."""
     trusted = _trusted(shot)
     if not trusted.any():
-        return np.tile([0.0, 0.0, 1.0, 0.0], (len(shot), 1))
+        return np.tile(IDENTITY, (len(shot), 1))
     steps = _steps(shot, trusted)
-    return accumulate(np.concatenate([[[0.0, 0.0, 1.0, 0.0]], steps[1:]]))
+    return accumulate(np.concatenate([IDENTITY[None], steps[1:]]))
 
 
 def _trusted(shot: Sequence[FrameStats]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -169,7 +174,7 @@ def _is_still(shot: Sequence[FrameStats]) -> bool:
 
 def _steps(shot: Sequence[FrameStats], trusted: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Maps:
     """Return the maps from each frame to the one before; the camera goes on where it is unclear."""
-    measured = np.tile([0.0, 0.0, 1.0, 0.0], (len(shot), 1))
+    measured = np.tile(IDENTITY, (len(shot), 1))
     for t, row in enumerate(shot[1:], start=1):
         if row.motion is not None:
             moved = row.motion.similarity
@@ -193,22 +198,39 @@ def _chosen(
 
 
 def _steadied(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
-    weights = Weights(first=1.0, second=0.0 if options.tripod else ROUNDING * options.smoothness)
-    maps = steadiest(steps, scale=1 - options.max_crop, aspect=aspect, weights=weights)
-    # More is shown where the path did not take all the room.
-    return maps, largest_crop(maps, aspect=aspect)
+    """Return the steadiest maps, and the zoom of the least crop that keeps them as steady."""
+    weights = _weights(options)
+    best = steadiest(steps, scale=1 - options.max_crop, aspect=aspect, weights=weights)
+    bearable = (1 + SPARE) * best.shake + QUIET * len(steps)
+    too_little, enough = 0.0, 1 - largest_crop(best.maps, aspect=aspect)
+    for _ in range(CROPS):
+        crop = (too_little + enough) / 2
+        tried = steadiest(steps, scale=1 - crop, aspect=aspect, weights=weights)
+        if tried.shake <= bearable:
+            best, enough = tried, crop
+        else:
+            too_little = crop
+    return best.maps, largest_crop(best.maps, aspect=aspect)
+
+
+def _weights(options: StabilizeOptions) -> Weights:
+    longer = options.smoothness
+    # The first difference of a wave shrinks with its length, the second with the square of it.
+    trend, bend = (longer * WAVE_FRAMES / (2 * np.pi)) ** 6, BEND * longer**4
+    if options.tripod:
+        return Weights(trend=trend, speed=TRIPOD_SPEED * longer**2, bend=bend, middle=TRIPOD_MIDDLE)
+    return Weights(trend=trend, speed=SPEED * longer**2, bend=bend, middle=MIDDLE)
 
 
 def _smoothed(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
     """Smooth as much as the crop permits: halve the correction until it does."""
     full = gaussian(steps, sigma=GAUSSIAN_FRAMES * options.smoothness)
-    identity = np.array([0.0, 0.0, 1.0, 0.0])
     for halving in range(8):
-        maps = identity + (full - identity) / 2**halving
+        maps = IDENTITY + (full - IDENTITY) / 2**halving
         zoom = largest_crop(maps, aspect=aspect)
         if zoom >= 1 - options.max_crop:
             return maps, zoom
-    return np.tile(identity, (len(steps), 1)), 1.0
+    return np.tile(IDENTITY, (len(steps), 1)), 1.0
 
 
 def _path(start: int, maps: Maps, zoom: float) -> ShotPath:

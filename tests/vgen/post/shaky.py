@@ -52,3 +52,29 @@ def rows_along(path: np.ndarray, *, first: int = 0) -> list[FrameStats]:
     """Figures of a camera whose content lies at ``path`` ``[T, 2]``."""
     steps = np.diff(path, axis=0, prepend=path[:1])
     return [row(first + t, motion=moved(*step)) for t, step in enumerate(steps.tolist())]
+
+
+def shaken(num_frames: int, *, size: float = 0.004) -> np.ndarray:
+    """Maps from each frame to the one before, of a camera that walks at random."""
+    rng = np.random.default_rng(0)
+    steps = np.tile([0.0, 0.0, 1.0, 0.0], (num_frames, 1))
+    steps[1:, :2] += rng.normal(0, size, (num_frames - 1, 2))
+    steps[1:, 3] = rng.normal(0, size / 4, num_frames - 1)
+    return steps
+
+
+def matrix(map_row: np.ndarray) -> np.ndarray:
+    """The map dx, dy, a, b as a matrix."""
+    dx, dy, a, b = map_row
+    return np.array([[a, -b, dx], [b, a, dy], [0, 0, 1]])
+
+
+def slow_crop(maps: np.ndarray, aspect: float) -> float:
+    """Shrink the frame's corners step by step until all of them lie in every frame."""
+    for share in np.arange(1, 0, -0.0005):
+        corners = np.array([[x, y / aspect, 1] for x in (-0.5, 0.5) for y in (-0.5, 0.5)])
+        corners[:, :2] *= share
+        places = np.concatenate([corners @ matrix(row).T for row in maps])
+        if (np.abs(places[:, 0]) <= 0.5).all() and (np.abs(places[:, 1]) <= 0.5 / aspect).all():
+            return float(share)
+    return 0.0

@@ -31,6 +31,34 @@ def test_jitter_on_a_pan_falls_by_nine_tenths_within_the_crop():
     assert shot.zoom >= 0.9
 
 
+def test_a_quiet_shot_is_cropped_no_more_than_it_needs():
+    path = jittered_pan(80, jitter=0.0005)
+    (shot,) = plan_stabilize(rows_along(path), [], OPTIONS, aspect=16 / 9).paths
+    steady = path - np.array(shot.maps)[:, :2]
+    before, after = ((np.diff(p, 2, axis=0) ** 2).sum() for p in (path, steady))
+    assert after < 0.01 * before
+    assert shot.zoom > 1 - 0.75 * OPTIONS.max_crop
+
+
+@pytest.mark.parametrize("max_crop", [0.03, 0.12])
+def test_a_wild_shot_takes_all_the_crop_it_may_and_no_more(max_crop):
+    path = np.cumsum(np.random.default_rng(1).normal(0, 0.02, (90, 2)), axis=0)
+    options = StabilizeOptions(max_crop=max_crop)
+    (shot,) = plan_stabilize(rows_along(path), [], options, aspect=16 / 9).paths
+    assert 1 - max_crop - 1e-6 <= shot.zoom < 1 - 0.9 * max_crop
+
+
+def test_more_smoothness_takes_out_longer_waves():
+    sway = 0.01 * np.sin(2 * np.pi / 110 * np.arange(601))
+    path = np.stack([sway, 0 * sway], axis=1)
+    left = []
+    for smoothness in (0.5, 1, 2):
+        options = StabilizeOptions(smoothness=smoothness)
+        (shot,) = plan_stabilize(rows_along(path), [], options, aspect=1.5).paths
+        left.append(float(np.ptp((path - np.array(shot.maps)[:, :2])[200:401, 0])))
+    assert left[0] > 1.3 * left[1] > 1.3 * 1.3 * left[2]
+
+
 def test_a_real_shake_of_pictures_is_stilled_and_nothing_is_seen_of_the_border():
     rng = np.random.default_rng(5)
     still = scene(160, 220)
