@@ -103,6 +103,11 @@ class Library:
             if uri.endswith("/report.json")
         ]
 
+    def is_planned(self) -> bool:
+        """Whether a run has listed the source and written down what it will do."""
+        uris = [one.uri for one in storage.list_objects(runs_prefix(self.destination))]
+        return any(uri.endswith("/plan.parquet") for uri in uris)
+
     def published(self) -> list[str]:
         """Names of the videos that are there."""
         uris = [one.uri for one in storage.list_objects(self.destination)]

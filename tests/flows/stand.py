@@ -21,7 +21,7 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
-PATIENCE_S = 240.0
+PATIENCE_S = 420.0
 HEAD_CPUS = 2
 NODE_CPUS = 1
 

@@ -162,21 +162,21 @@ def test_cancelling_stops_the_job_and_a_rerun_goes_on(library, tmp_path):
 
 
 def test_a_killed_worker_leaves_a_job_that_the_next_run_waits_for(library, stand, tmp_path):
-    add_many(library, tmp_path, 6)
+    add_many(library, tmp_path, 12)
     parameters = library.parameters(release="restore-tiny")
     run = library.begin(parameters)
     job = wait_for_job(library)
     stand.kill("worker")
-    wait_for(library.published, "the first video")  # so the job has listed the source
+    wait_for(library.is_planned, "the job's plan")
     library.add("late.mp4", tmp_path / "clip.mp4")
     stand.start_worker()
     rerun = library.run(parameters)
     assert rerun.state.is_completed(), library.logs(rerun.id)
     assert f"job {job.submission_id} does this already; waiting for it" in library.logs(rerun.id)
-    assert len(library.published()) == 7
+    assert len(library.published()) == 13
     # The job that lived knew nothing of what came late: a second one did that, and no more.
     assert [one.submission_id[-2:] for one in library.jobs()] == ["-1", "-2"]
-    assert [(one.totals.done, one.totals.skipped) for one in library.reports()] == [(6, 0), (1, 6)]
+    assert [(one.totals.done, one.totals.skipped) for one in library.reports()] == [(12, 0), (1, 12)]
     with client() as prefect:  # nobody else would ever end it
         prefect.set_flow_run_state(run.id, Crashed(), force=True)
 

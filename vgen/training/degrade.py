@@ -49,7 +49,7 @@ class Mix:
     chroma: float = 0.01
     """Noise that is stronger and coarser in colour."""
     codec: float = 0.55
-    """x264 crf 18 to 51, MPEG-2, MPEG-4. Half of the mix: noise is learned in minutes, while
+    """x264 crf 18 to 46, MPEG-2, MPEG-4. Half of the mix: noise is learned in minutes, while
     what a codec loses comes back slowly and by tenths of a decibel."""
     bit_rate: float = 0.015
     """x264 starved of bits."""
