@@ -1,6 +1,6 @@
 """Stability and crop against vid.stab's, on real shaky clips and on synthetic jitter.
 
-``python -m benchmarks.post_stabilize``. The figures follow Liu et al., "Bundled camera paths",
+``python -m benchmarks.post_stabilize [FRAMES]``, 300 by default. The figures follow Liu et al., "Bundled camera paths",
 2013: crop is the mean scale from output to input; stability the share of the path's energy in the
 lowest frequencies, the least of x, y and rotation, measured in the output alike for all. A share
 rises when slow drift is added, whatever the shake that is left, and is chance where nothing moves;
@@ -8,6 +8,7 @@ so the rest beside it is the shake itself: the root mean square of what lies abo
 frequencies, the most of x, y and rotation, in pixels at the width.
 """
 
+import sys
 import tempfile
 import time
 from itertools import pairwise
@@ -18,28 +19,29 @@ import numpy as np
 import torch
 
 from benchmarks.post_clips import Clip, filtered, read_clip, read_folder, sequence
+from vgen.enhance.small import small_size
 from vgen.post.motion import Motion, estimate_motion
 from vgen.post.path import accumulate, inverse
 from vgen.post.stabilize import Stabilize, StabilizePlan, plan_stabilize
 from vgen.post.stats import Observer
 from vgen.post_options import StabilizeOptions
 
-FRAMES = 300
-SMALL_HEIGHT = 270
 OTHERS = {
     "vidstab default": "vidstabtransform=input=t.trf:optzoom=1",
     "vidstab smoothing=30": "vidstabtransform=input=t.trf:smoothing=30:optzoom=1",
 }
 
 
-def main() -> None:
-    """Print a table."""
+def main(num_frames: int) -> None:
+    """Print a table of the clips' first frames."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     handheld = ("shaky_handheld_360p_msmpeg4", "handheld_cockatoo_720p_yuv444_mp3")
-    clips = {name: read_clip(name, num_frames=FRAMES) for name in handheld}
-    clips["shaky_skating"] = read_folder(sequence("shaky_skating_640x360"), num_frames=FRAMES)
-    clips["street_dog, jitter added"] = jittered(read_clip("street_dog_720p_audio", num_frames=100))
+    clips = {name: read_clip(name, num_frames=num_frames) for name in handheld}
+    clips["shaky_skating"] = read_folder(sequence("shaky_skating_640x360"), num_frames=num_frames)
+    clips["street_dog, jitter added"] = jittered(
+        read_clip("street_dog_720p_audio", num_frames=min(num_frames, 100))
+    )
     print("clip | method | stability | rest, px | second difference, px | crop | CPU ms a frame")
     for name, clip in clips.items():
         show(name, "source", clip, clip, 0.0)
@@ -57,8 +59,8 @@ def main() -> None:
 def planned(clip: Clip) -> StabilizePlan:
     """Measure a clip and choose its path."""
     height, width = clip.shape[1:3]
-    size = (round(SMALL_HEIGHT * width / height), SMALL_HEIGHT)
     observer = Observer(with_motion=True)
+    size = small_size(height, width)
     small = (cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in clip)
     stats = [observer.see(t, frame) for t, frame in enumerate(small)]
     return plan_stabilize(stats, [], StabilizeOptions(), aspect=width / height)
@@ -154,4 +156,4 @@ def show_synthetic(still: Clip) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 300)

@@ -71,8 +71,8 @@ class StabilizeOptions(_Options):
     """Camera path of each shot."""
 
     smoothness: Annotated[float, Field(gt=0, le=4)] = 1.0
-    """Waves of motion are kept where they take more than about 100 times as many frames, and are
-    shake below; 2 takes out swaying of twice the length."""
+    """Motion in waves of less than about 100 frames times this is taken for shake; slower motion is
+    kept."""
     max_crop: Annotated[float, Field(gt=0, le=0.4)] = 0.12
     """Largest share of the width that the stable picture may lose; no more is cut than is needed."""
     tripod: bool = False

@@ -180,7 +180,7 @@ def _illuminant(rgb_n3: NDArray[np.float32]) -> tuple[float, float, float] | Non
     if is_exposed.mean() < MIN_EXPOSED:
         return None
     power = NORM * DISPLAY_GAMMA
-    means = (rgb_n3[is_exposed].astype(np.float64) ** power).mean(axis=0)
+    means = (rgb_n3[is_exposed] ** np.float32(power)).mean(axis=0, dtype=np.float64)
     logs = np.log(means) / power
     red, green, blue = (float(log - logs.mean()) for log in logs)
     return red, green, blue

@@ -49,6 +49,21 @@ def test_someone_moving_does_not_make_a_still_camera_move():
     assert motion.similarity.dx * 160 == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.parametrize("x", [1, 3, -2.5])
+def test_what_moves_slowly_does_not_pull_the_camera_along(x):
+    size = (240, 426)
+    still = scene(280, 480)
+    before, after = (gray(shown_from(still, 20 + dx, 20, size)) for dx in (0, x))
+    # A quarter of the picture, all over it, drifts near enough to count as support.
+    drifting = gray(shown_from(still, 20.8 + x, 20, size))
+    for top in range(0, 240, 80):
+        for left in range(0, 426, 80):
+            after[top : top + 40, left : left + 40] = drifting[top : top + 40, left : left + 40]
+    motion = estimate_motion(before, after)
+    assert motion.quality > 0.9
+    assert motion.similarity.dx * size[1] == pytest.approx(-x, abs=0.05)
+
+
 def test_pictures_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"shapes differ: \(4, 4\) and \(4, 5\)"):
         estimate_motion(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))
