@@ -1,11 +1,11 @@
 """Stability and crop against vid.stab's, on real shaky clips and on synthetic jitter.
 
-``python -m benchmarks.post_stabilize [FRAMES]``, 300 by default. The figures follow Liu et al., "Bundled camera paths",
-2013: crop is the mean scale from output to input; stability the share of the path's energy in the
-lowest frequencies, the least of x, y and rotation, measured in the output alike for all. A share
-rises when slow drift is added, whatever the shake that is left, and is chance where nothing moves;
-so the rest beside it is the shake itself: the root mean square of what lies above those
-frequencies, the most of x, y and rotation, in pixels at the width.
+``python -m benchmarks.post_stabilize [FRAMES]``, 300 of each clip by default. The figures follow
+Liu et al., "Bundled camera paths", 2013: crop is the mean scale from output to input; stability the
+share of the path's energy in the lowest frequencies, the least of x, y and rotation, measured in
+the output alike for all. A share rises when slow drift is added, whatever the shake that is left,
+and is chance where nothing moves; so the rest beside it is the shake itself: the root mean square
+of what lies above those frequencies, the most of x, y and rotation, in pixels at the width.
 """
 
 import sys
