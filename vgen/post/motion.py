@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CORNERS = 400
-"""Corners looked for, over the picture evenly; 200 leave half as much noise again."""
+"""Corners looked for, over the picture evenly; 200 leave a fifth more noise."""
 WINDOW = (11, 11)
 """Pixels around a corner that are followed; 15 x 15 cost half as much again and are no better."""
 PATIENCE = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.02)
