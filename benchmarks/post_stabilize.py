@@ -22,7 +22,7 @@ from benchmarks.post_clips import Clip, filtered, read_clip, read_folder, sequen
 from vgen.enhance.small import small_size
 from vgen.post.motion import Motion, estimate_motion
 from vgen.post.path import accumulate, inverse
-from vgen.post.stabilize import Stabilize, StabilizePlan, plan_stabilize
+from vgen.post.stabilize import MIN_QUALITY, Stabilize, StabilizePlan, plan_stabilize
 from vgen.post.stats import Observer
 from vgen.post_options import StabilizeOptions
 
@@ -94,7 +94,10 @@ def stability(clip: Clip) -> tuple[float, float, float]:
     """Return stability, the rest, and the mean second difference of the path in pixels."""
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
     motions = [estimate_motion(a, b) for a, b in pairwise(gray)]
-    path = accumulate(np.array([(0.0, 0.0, 1.0, 0.0), *map(row, motions)]))
+    steps = np.array([(0.0, 0.0, 1.0, 0.0), *map(row, motions)])
+    # Where nothing was measured the camera goes on; standing still for a frame would be a jolt.
+    known = [0, *(t + 1 for t, motion in enumerate(motions) if motion.quality >= MIN_QUALITY)]
+    path = accumulate(np.stack([np.interp(range(len(steps)), known, c[known]) for c in steps.T], 1))
     energy = np.abs(np.fft.rfft(path[:, [0, 1, 3]], axis=0)) ** 2
     shares = energy[1:6].sum(axis=0) / energy[1:].sum(axis=0)
     rest = np.sqrt(2 * energy[6:].sum(axis=0)) / len(path) * clip.shape[2]
