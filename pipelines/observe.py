@@ -75,7 +75,9 @@ def measure_stretch(run: SpanRun, needs: Needs) -> Observed:
 def _measured(run: SpanRun, needs: Needs) -> Observed:
     video, span, observed = run.job.info.video, run.span, Observed()
     coding = Coding.of(planar_format(video.planar_format), video.color)
-    observer = Observer(with_motion=needs.motion, aspect=shown_aspect(video))
+    observer = Observer(
+        with_motion=needs.motion, with_light=needs.light, aspect=shown_aspect(video)
+    )
     previous: Thumbnail | None = None
     for frame in decoded(run):
         assert frame.pts is not None

@@ -74,7 +74,7 @@ class StabilizeOptions(_Options):
     """Motion in waves of less than about 100 frames times this is taken for shake; slower motion is
     kept."""
     max_crop: Annotated[float, Field(gt=0, le=0.4)] = 0.12
-    """Largest share of the width that the stable picture may lose; no more is cut than is needed."""
+    """Largest share of the width that the stable picture may lose; no more is cut than needed."""
     tripod: bool = False
     """Hold the camera still as far as the crop permits."""
 
@@ -109,6 +109,8 @@ class Needs:
     """Whether all of them have to be, as what changes from one to the next counts."""
     motion: bool
     """Whether the camera's motion is needed."""
+    light: bool
+    """Whether the change of brightness from frame to frame is needed."""
     noise: bool
     """Whether noise is needed, from luma in the full size."""
 
@@ -157,12 +159,13 @@ class PostSettings(_Options):
         """What the steps want measured."""
         automatic = max(self.color.white_balance, self.color.exposure) > 0
         color = "color" in self.steps and (automatic or self.color.reference is not None)
-        motion = "stabilize" in self.steps
+        motion, light = "stabilize" in self.steps, "deflicker" in self.steps
         # Even where its noise is given, denoise has to know the shots to the frame.
-        every_frame = motion or "deflicker" in self.steps or "denoise" in self.steps
+        every_frame = motion or light or "denoise" in self.steps
         return Needs(
             frames=color or every_frame,
             every_frame=every_frame,
             motion=motion,
+            light=light,
             noise="denoise" in self.steps and self.denoise.sigma is None,
         )

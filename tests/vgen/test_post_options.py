@@ -12,9 +12,9 @@ from vgen.post_options import (
     PostSettings,
 )
 
-NOTHING = Needs(frames=False, every_frame=False, motion=False, noise=False)
-LOOKS = Needs(frames=True, every_frame=False, motion=False, noise=False)
-FRAMES = Needs(frames=True, every_frame=True, motion=False, noise=False)
+NOTHING = Needs(frames=False, every_frame=False, motion=False, light=False, noise=False)
+LOOKS = Needs(frames=True, every_frame=False, motion=False, light=False, noise=False)
+FRAMES = Needs(frames=True, every_frame=True, motion=False, light=False, noise=False)
 
 
 def needs_of(*steps, **tables):
@@ -36,7 +36,7 @@ def test_only_what_the_steps_need_is_measured():
     assert needs_of() == needs_of("sharpen", "grain") == NOTHING
     assert needs_of("stabilize") == replace(FRAMES, motion=True)
     assert needs_of("denoise") == replace(FRAMES, noise=True)
-    assert needs_of("deflicker") == needs_of("color", "deflicker") == FRAMES
+    assert needs_of("deflicker") == needs_of("color", "deflicker") == replace(FRAMES, light=True)
     assert needs_of("color") == needs_of("color", "grain") == LOOKS
 
 

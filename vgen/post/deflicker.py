@@ -1,9 +1,10 @@
 """Take out flicker of the brightness, shot by shot; slower changes stay.
 
-The brightness of a shot is followed from frame to frame by the logarithm of its ratio, a robust one
-that does not see what merely moves. Its smooth part is Whittaker's (1923): the series that is
-nearest to the measured one with the least second difference, so that straight fades are kept
-exactly, ends need no special case, and nothing is delayed.
+The brightness of a shot is followed from frame to frame by the logarithm of its ratio, which does
+not see what merely moves (``vgen.post.light``); their sum strays, but slowly, as what is kept. Its
+smooth part is Whittaker's (1923): the series that is nearest to the measured one with the least
+second difference, so that straight fades are kept exactly, ends need no special case, and nothing
+is delayed.
 """
 
 from collections.abc import Sequence
@@ -31,18 +32,22 @@ class DeflickerPlan(Record):
     """Number of the first frame."""
     gains: tuple[float, ...] = ()
     """What each frame's code values are multiplied by."""
+    unclear: int = 0
+    """Frames whose change from the frame before could not be told, and is taken for none."""
 
 
 def plan_deflicker(
     stats: Sequence[FrameStats], cuts: Sequence[int], options: DeflickerOptions
 ) -> DeflickerPlan:
     """Choose the factors; those of a shot do not depend on other shots."""
-    logs = [
-        _flicker(np.array([0.0] + [row.log_gain for row in shot[1:]]), options)
-        for shot in split_shots(stats, cuts)
-    ]
+    shots = [[row.log_gain for row in shot[1:]] for shot in split_shots(stats, cuts)]
+    logs = [_flicker(np.array([0.0, *(step or 0.0 for step in shot)]), options) for shot in shots]
     gains = [round(float(gain), 6) for log in logs for gain in np.exp(-log)]
-    return DeflickerPlan(first=stats[0].frame if stats else 0, gains=tuple(gains))
+    return DeflickerPlan(
+        first=stats[0].frame if stats else 0,
+        gains=tuple(gains),
+        unclear=sum(shot.count(None) for shot in shots),
+    )
 
 
 def smoothed(series: NDArray[np.float64], *, half_period: float) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vgen.post.light import measure_log_gain
 from vgen.post.motion import IDENTITY, Motion, estimate_motion
 
 LUMA = (0.2126, 0.7152, 0.0722)
@@ -31,8 +32,6 @@ MIN_EXPOSED = 0.05
 MEASURED_ROWS = 60
 """Light and colour are taken from about so many rows, and as many pixels of each, which say as much
 as all of them."""
-GRID = (12, 16)
-"""Rows and columns of cells whose brightness is compared with the frame before."""
 NOISE_BLOCK = 32
 """Side of the blocks in which noise is measured, pixels of the full picture."""
 
@@ -51,8 +50,9 @@ class FrameStats:
     """Mean luma and mean of B - Y and R - Y, in shares of the range."""
     spread_ycc: tuple[float, float, float]
     """Standard deviations of the same."""
-    log_gain: float
-    """Natural logarithm of the brightness by that of the frame before; 0 if there is none."""
+    log_gain: float | None
+    """Natural logarithm of the brightness by that of the frame before; None if not measured, if it
+    cannot be told, or if there is none."""
     sigma: float | None
     """Standard deviation of the noise in 8-bit levels; None if not measured."""
     motion: Motion | None
@@ -62,11 +62,20 @@ class FrameStats:
 class Observer:
     """Measures the frames of one stretch in order; the state is the frame before."""
 
-    def __init__(self, *, with_motion: bool, aspect: float | None = None) -> None:
-        """``aspect`` is the shown picture's width by height; None where pixels are square."""
+    def __init__(
+        self, *, with_motion: bool, with_light: bool = False, aspect: float | None = None
+    ) -> None:
+        """Choose what is compared with the frame before.
+
+        Args:
+            with_motion: Whether to measure the camera's motion.
+            with_light: Whether to measure the change of brightness.
+            aspect: The shown picture's width by height; None where pixels are square.
+        """
         self._with_motion = with_motion
+        self._with_light = with_light
         self._aspect = aspect
-        self._previous: tuple[NDArray[np.uint8], NDArray[np.float32]] | None = None
+        self._previous_hw: NDArray[np.uint8] | None = None
 
     def see(
         self,
@@ -89,16 +98,17 @@ class Observer:
         if small_hwc.ndim != 3 or small_hwc.shape[2] != 3 or small_hwc.dtype != np.uint8:
             raise ValueError(f"expected uint8 [H, W, 3], got {small_hwc.dtype} {small_hwc.shape}")
         luma_small_hw = cv2.transform(small_hwc, np.array([LUMA]))
-        cells_hw = _cells(luma_small_hw)
-        before = None if starts_shot else self._previous
-        self._previous = (luma_small_hw, cells_hw)
-        motion = None
-        if self._with_motion and before is not None:
-            motion = estimate_motion(before[0], luma_small_hw, aspect=self._aspect)
+        before_hw = None if starts_shot else self._previous_hw
+        self._previous_hw = luma_small_hw
+        motion = log_gain = None
+        if self._with_motion and before_hw is not None:
+            motion = estimate_motion(before_hw, luma_small_hw, aspect=self._aspect)
+        if self._with_light and before_hw is not None:
+            log_gain = measure_log_gain(before_hw, luma_small_hw)
         return replace(
             measure_picture(small_hwc),
             frame=frame,
-            log_gain=0.0 if before is None else _log_gain(before[1], cells_hw),
+            log_gain=log_gain,
             sigma=None if luma_hw is None else measure_noise(luma_hw) / luma_gain,
             motion=motion,
         )
@@ -119,7 +129,7 @@ def measure_picture(small_hwc: NDArray[np.uint8]) -> FrameStats:
         illuminant=_illuminant(rgb_3n),
         mean_ycc=(float(mean[0]), float(mean[1]), float(mean[2])),
         spread_ycc=(float(spread[0]), float(spread[1]), float(spread[2])),
-        log_gain=0.0,
+        log_gain=None,
         sigma=None,
         motion=None,
     )
@@ -155,14 +165,14 @@ def measure_noise(luma_hw: NDArray[np.uint8]) -> float:
 def merge_stats(parts: Iterable[Iterable[FrameStats]]) -> list[FrameStats]:
     """Put stretches together: a row a frame, in order, without a gap.
 
-    A frame that two stretches saw counts once, the row that has a motion before the one without;
-    a frame that nobody saw gets its neighbour's row with no motion.
+    A frame that two stretches saw counts once, the row that was compared with the frame before
+    rather than the other; a frame that nobody saw gets its neighbour's row with no motion.
     """
     seen: dict[int, FrameStats] = {}
     for part in parts:
         for row in part:
             known = seen.get(row.frame)
-            if known is None or known.motion is None:
+            if known is None or (known.motion is None and known.log_gain is None):
                 seen[row.frame] = row
     merged: list[FrameStats] = []
     for frame in sorted(seen):
@@ -174,7 +184,7 @@ def merge_stats(parts: Iterable[Iterable[FrameStats]]) -> list[FrameStats]:
 
 def _unseen(before: FrameStats) -> FrameStats:
     lost = None if before.motion is None else Motion(similarity=IDENTITY, quality=0.0)
-    return replace(before, frame=before.frame + 1, log_gain=0.0, motion=lost)
+    return replace(before, frame=before.frame + 1, log_gain=None, motion=lost)
 
 
 def _illuminant(rgb_3n: NDArray[np.float32]) -> tuple[float, float, float] | None:
@@ -186,18 +196,3 @@ def _illuminant(rgb_3n: NDArray[np.float32]) -> tuple[float, float, float] | Non
     logs = np.log(means) / power
     red, green, blue = (float(log - logs.mean()) for log in logs)
     return red, green, blue
-
-
-def _cells(luma_hw: NDArray[np.uint8]) -> NDArray[np.float32]:
-    rows, columns = GRID
-    cells = cv2.resize(luma_hw.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(cells, np.float32)
-
-
-def _log_gain(before_hw: NDArray[np.float32], cells_hw: NDArray[np.float32]) -> float:
-    """Median over the cells, so that what moves through the picture is not taken for light."""
-    both = np.stack([before_hw, cells_hw])
-    is_open = (both.min(axis=0) > 255 * DARK) & (both.max(axis=0) < 255 * BRIGHT)
-    if not is_open.any():
-        return 0.0
-    return float(np.median(np.log(cells_hw[is_open] / before_hw[is_open])))

@@ -32,7 +32,10 @@ def notes_of(settings: PostSettings, plan: ChainPlan, num_shots: int) -> tuple[s
             told.append(f"denoise: noise taken out of {_of(len(noisy), num_shots)}{between}")
         if step == "deflicker" and plan.deflicker.gains:
             most = max(abs(gain - 1) for gain in plan.deflicker.gains)
+            unclear = plan.deflicker.unclear
             told.append(f"deflicker: brightness of a frame changed by up to {most:.1%}")
+            if unclear:
+                told[-1] += f"; {unclear} frames do not compare with the one before"
         if step == "stabilize":
             told += _stabilize_notes(plan, num_shots)
     return tuple(told)

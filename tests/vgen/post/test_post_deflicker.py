@@ -52,6 +52,15 @@ def test_light_on_either_side_of_a_cut_stays_different():
     assert (light * gains)[60:70] == pytest.approx(0.4, abs=0.03)
 
 
+def test_what_cannot_be_compared_counts_as_unchanged_and_is_counted():
+    steps = [None, 0.05, None, -0.05, 0.02, None, 0.01]
+    plan = plan_deflicker([row(t, log_gain=step) for t, step in enumerate(steps)], [2], OPTIONS)
+    known = [row(t, log_gain=step or 0.0) for t, step in enumerate(steps)]
+    assert plan.gains == plan_deflicker(known, [2], OPTIONS).gains
+    # Those that start a shot have nothing to be compared with.
+    assert plan.unclear == 1
+
+
 def test_a_flash_is_changed_no_more_than_asked():
     light = np.ones(50)
     light[25] = 3.0
@@ -67,7 +76,7 @@ def test_waves_are_halved_at_the_period_that_the_option_names():
 
 
 def test_two_frames_have_no_flicker():
-    assert plan_deflicker(rows(np.array([1.0, 1.2])), [], OPTIONS).gains == (1.0, 1.0)
+    assert plan_deflicker(rows([1.0, 1.2]), [], OPTIONS).gains == (1.0, 1.0)
     assert plan_deflicker([], [], OPTIONS) == DeflickerPlan()
 
 

@@ -44,24 +44,25 @@ def test_mean_and_spread_are_those_of_luma_and_colour_difference():
     assert stats.luma[3] == pytest.approx(np.median(luma), abs=1e-4)
 
 
-def test_brightness_is_followed_and_what_moves_is_not_taken_for_light():
+def test_brightness_is_compared_with_the_frame_before_within_a_shot_and_only_if_asked():
     picture = scene(96, 128)
     brighter = (picture * 1.05).round().clip(0, 255).astype(np.uint8)
-    brighter[20:60, 20:60] = 240  # somebody walks in
-    observer = Observer(with_motion=False)
-    assert observer.see(0, picture).log_gain == 0
-    assert observer.see(1, brighter).log_gain == pytest.approx(np.log(1.05), abs=0.004)
-    assert observer.see(2, picture, starts_shot=True).log_gain == 0
-    black = np.zeros_like(picture)
-    assert observer.see(3, black).log_gain == 0
+    observer = Observer(with_motion=False, with_light=True)
+    assert observer.see(0, picture).log_gain is None
+    assert observer.see(1, brighter).log_gain == pytest.approx(np.log(1.05), abs=0.002)
+    assert observer.see(2, picture, starts_shot=True).log_gain is None
+    assert observer.see(3, brighter).log_gain == pytest.approx(np.log(1.05), abs=0.002)
+    careless = Observer(with_motion=False)
+    assert careless.see(0, picture).log_gain is careless.see(1, brighter).log_gain is None
 
 
-def test_stretches_measured_apart_merge_to_what_one_pass_measures():
+@pytest.mark.parametrize("measures", [{"with_motion": True}, {"with_light": True}])
+def test_stretches_measured_apart_merge_to_what_one_pass_measures(measures):
     still = scene(72, 160)
     frames = [np.ascontiguousarray(still[:, 2 * t : 2 * t + 96]) for t in range(12)]
 
     def seen(start, stop):
-        observer = Observer(with_motion=True)
+        observer = Observer(**{"with_motion": False, **measures})
         return [observer.see(t, frames[t]) for t in range(start, stop)]
 
     whole = seen(0, 12)
@@ -73,6 +74,7 @@ def test_a_frame_that_nobody_saw_gets_its_neighbours_row_without_motion():
     merged = merge_stats([[row(3), row(6)]])
     assert [r.frame for r in merged] == [3, 4, 5, 6]
     assert merged[1].motion.quality == 0
+    assert merged[1].log_gain is None
     assert merged[1].motion.similarity == IDENTITY
     assert merge_stats([[row(0, motion=None), row(2)]])[1].motion is None
 

@@ -39,7 +39,12 @@ def notes(*steps, plan=PLAN, num_shots=2):
 def test_each_step_says_what_it_does_in_how_many_shots():
     assert notes("color") == ("color: corrected in 1 of 2 shots",)
     assert notes("denoise") == ("denoise: noise taken out of 1 of 2 shots, 6.0 to 6.0 levels",)
-    assert notes("deflicker") == ("deflicker: brightness of a frame changed by up to 5.0%",)
+    told = "deflicker: brightness of a frame changed by up to 5.0%"
+    assert notes("deflicker") == (told,)
+    unclear = DeflickerPlan(gains=(1.0, 0.95, 1.02), unclear=2)
+    assert notes("deflicker", plan=ChainPlan(deflicker=unclear)) == (
+        f"{told}; 2 frames do not compare with the one before",
+    )
     assert notes("stabilize") == (
         "stabilize: crop 0.93 in 1 of 2 shots",
         "stabilize: frames 0 to 8 are not stabilized: their motion is unclear",
