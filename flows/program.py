@@ -44,9 +44,10 @@ def run_program(app: App, arguments: list[str] | None) -> int:
     """Run ``app`` and return the exit status; its result goes to stdout as JSON."""
     tokens = sys.argv[1:] if arguments is None else arguments
     # A temporary server is of this process group: Ctrl-C ends it before the run's end can be
-    # told, and asking it again and again would take minutes.
+    # told, and asking it again and again would take minutes. Not at all is too seldom: where its
+    # database is locked, as in its first seconds on a new machine, it wants to be asked again.
     is_temporary = PREFECT_API_URL.value() is None
-    settings = {PREFECT_CLIENT_MAX_RETRIES: 0} if is_temporary else {}
+    settings = {PREFECT_CLIENT_MAX_RETRIES: 2} if is_temporary else {}
     try:
         with temporary_settings(settings):
             result = app(

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from cyclopts import App
 from prefect.exceptions import TerminationSignal
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.budget import Budget, BudgetError
 from flows.job_server import JobError
@@ -59,6 +60,22 @@ def test_a_wrong_flag_is_refused(capsys):
 def test_the_result_is_one_document(capsys):
     assert run_program(app_that(), ["--hours", "2"]) == 0
     assert Budget.model_validate_json(capsys.readouterr().out) == Budget(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("url", "tries"), [(None, 3), ("http://127.0.0.1:4200/api", 6)], ids=["temporary", "own"]
+)
+def test_a_server_whose_database_is_locked_is_asked_again(url, tries):
+    app = program("tests")
+    asked = []
+
+    @app.default
+    def command() -> None:
+        asked.append(1 + PREFECT_CLIENT_MAX_RETRIES.value())
+
+    with temporary_settings({PREFECT_API_URL: url}):
+        assert run_program(app, []) == 0
+    assert asked == [tries]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), httpx.ConnectError("refused")])
