@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.vgen.post.shaky import row
+from tests.vgen.post.shaky import row, scene, shown_from
 from vgen.post.deflicker import Deflicker, DeflickerPlan, plan_deflicker, smoothed
+from vgen.post.stats import Observer
 from vgen.post_options import DeflickerOptions
 
 OPTIONS = DeflickerOptions()
@@ -90,3 +91,21 @@ def test_frames_are_multiplied_by_their_gains_and_others_stay():
     assert torch.equal(out[3], frames[3])
     untouched = frames[:1]
     assert step.apply(untouched, [5]) is untouched
+
+
+def test_flicker_is_told_from_a_moving_camera_a_cut_and_a_fade():
+    rng = np.random.default_rng(0)
+    still = (scene(256, 400) * np.linspace(0.5, 1.2, 400)[None, :, None]).clip(0, 255)
+    places = np.cumsum(rng.normal(1, 1.5, (80, 2)) * [1, 0.2], axis=0) + [40, 40]
+    clean = np.stack([shown_from(still.astype(np.uint8), x, y, (96, 160)) for x, y in places])
+    clean[40:] = clean[40:, ::-1] * np.linspace(0.9, 0.6, 40)[:, None, None, None]
+    light = 1 + 0.04 * rng.uniform(-1, 1, 80)
+    shaky = (clean * light[:, None, None, None]).round().clip(0, 255).astype(np.uint8)
+    observer = Observer(with_motion=False, with_light=True)
+    stats = [observer.see(t, picture, starts_shot=t == 40) for t, picture in enumerate(shaky)]
+    plan = plan_deflicker(stats, [40], OPTIONS)
+    assert plan.unclear == 0
+    left = np.log(light * np.array(plan.gains))
+    for shot in (slice(0, 40), slice(40, 80)):
+        assert np.diff(left[shot]).std() < 0.15 * np.diff(np.log(light[shot])).std()
+        assert np.abs(left[shot]).max() < 0.03  # slow, and the fade by a third stays
