@@ -156,8 +156,11 @@ class Stand:
 
     def start_node(self) -> None:
         """Start a second node of the cluster, without waiting for it."""
+        # With a folder of its own, as on a machine of its own: two nodes that unpack a job's code
+        # into the same place see each other's half-written files.
         command = [
             RAY, "start", "--address", f"127.0.0.1:{self.ray_port}", "--block",
+            "--temp-dir", str(self.folder / "n"),
             "--node-ip-address", "127.0.0.1",
             "--dashboard-agent-listen-port", str(free_port()),
             "--num-cpus", str(NODE_CPUS), "--object-store-memory", str(128 << 20),

@@ -146,7 +146,7 @@ def test_what_was_done_is_told(clip, tmp_path):
     recipe = recipe_of("color", "stabilize", "denoise", "deflicker", "grain")
     _, assembled, plan = published(clip, tmp_path / "out", recipe, span_frames=11)
     notes = "; ".join(assembled.outcome.notes)
-    for part in ("color: corrected in 2 of 2 shots", "stabilize: crop 0.9", " in 2 of 2 shots",
+    for part in ("color: corrected in 2 of 2 shots", "stabilize: crop 0.8", " in 2 of 2 shots",
                  "denoise: noise taken out of 2 of 2 shots", "deflicker: brightness"):  # fmt: skip
         assert part in notes
     curves = assembled.curves
