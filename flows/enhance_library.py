@@ -29,7 +29,7 @@ from flows.stages import (
     retried,
 )
 from flows.work import enhance_work
-from pipelines.cluster import Cluster, idle_cluster
+from pipelines.cluster import Cluster, Node, idle_cluster
 from pipelines.run import Prepared, Request, execute, execute_on, prepare, videos_of
 from vgen import storage
 from vgen.config import Recipe, load_recipe
@@ -197,7 +197,8 @@ def _page_of(job: EndedJob) -> str:
 def _settled_on(prepared: Prepared) -> Cluster | None:
     """Return a kind of cluster that would have nothing to do, None where each would have."""
     idle = idle_cluster()
-    for cluster in (idle, dataclasses.replace(idle, num_gpus=1)):
+    with_gpu = dataclasses.replace(idle, nodes=(Node(cpus=idle.num_cpus, gpus=1),))
+    for cluster in (idle, with_gpu):
         if all(video.status != "todo" for video in videos_of(prepared, cluster.device)):
             return cluster
     return None

@@ -33,16 +33,37 @@ LOCAL_OBJECT_STORE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What one machine of a cluster offers to Ray."""
+
+    cpus: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """What the cluster offers."""
 
-    num_cpus: int
-    num_gpus: int
+    nodes: tuple[Node, ...]
     is_embedded: bool
     """True where this process started Ray and ends it."""
-    has_cpu_only_nodes: bool
     memory_bytes: int
     """Memory of all nodes that Ray manages, 0 where it does not say."""
+
+    @property
+    def num_cpus(self) -> int:
+        """CPUs of all nodes, at least one."""
+        return max(1, sum(node.cpus for node in self.nodes))
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs of all nodes."""
+        return sum(node.gpus for node in self.nodes)
+
+    @property
+    def has_cpu_only_nodes(self) -> bool:
+        """Whether there are nodes whose CPUs serve no GPU."""
+        return any(node.cpus and not node.gpus for node in self.nodes)
 
     @property
     def device(self) -> str:
@@ -128,13 +149,7 @@ def device_before_ray(address: str | None) -> str | None:
 
 def idle_cluster() -> Cluster:
     """Describe this machine for a run that has nothing to do and starts no Ray."""
-    return Cluster(
-        num_cpus=usable_cpus(),
-        num_gpus=0,
-        is_embedded=True,
-        has_cpu_only_nodes=True,
-        memory_bytes=0,
-    )
+    return Cluster(nodes=(Node(cpus=usable_cpus()),), is_embedded=True, memory_bytes=0)
 
 
 def usable_cpus() -> int:
@@ -145,12 +160,11 @@ def usable_cpus() -> int:
 def _facts(*, is_embedded: bool) -> Cluster:
     import ray
 
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    total = [node["Resources"] for node in nodes]
+    total = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return Cluster(
-        num_cpus=max(1, int(sum(node.get("CPU", 0) for node in total))),
-        num_gpus=int(sum(node.get("GPU", 0) for node in total)),
+        nodes=tuple(
+            Node(cpus=int(node.get("CPU", 0)), gpus=int(node.get("GPU", 0))) for node in total
+        ),
         is_embedded=is_embedded,
-        has_cpu_only_nodes=any(node.get("CPU", 0) and not node.get("GPU") for node in total),
         memory_bytes=int(sum(node.get("memory", 0) for node in total)),
     )

@@ -188,7 +188,7 @@ def choose_crew(cluster: Cluster, request: TrainRequest) -> Crew:
         raise ConfigError(
             f"{workers} workers cannot share a batch of {request.settings.batch}; raise batch"
         )
-    cpus = cluster.num_cpus // workers
+    cpus = _cpus_each(cluster, workers)
     spare = min(MAX_PROCESSES, cpus - 1)
     processes = spare if request.processes is None else request.processes
     return Crew(
@@ -197,6 +197,24 @@ def choose_crew(cluster: Cluster, request: TrainRequest) -> Crew:
         cpus=max(1, min(cpus, 1 + processes)),
         processes=processes,
         has_gpu=cluster.num_gpus > 0,
+    )
+
+
+def _cpus_each(cluster: Cluster, workers: int) -> int:
+    """Return the most CPUs that each of ``workers`` can have on the node it is on.
+
+    Raises:
+        ConfigError: some find no place, whatever they ask for.
+    """
+    for cpus in range(cluster.num_cpus // workers, 0, -1):
+        rooms = (node.cpus // cpus for node in cluster.nodes)
+        if cluster.num_gpus:
+            rooms = (min(node.cpus // cpus, node.gpus) for node in cluster.nodes)
+        if sum(rooms) >= workers:
+            return cpus
+    raise ConfigError(
+        f"{workers} workers find no place: a GPU of Ray's has no CPU beside it; give nodes with "
+        "GPUs as many CPUs at least, or lower --workers"
     )
 
 

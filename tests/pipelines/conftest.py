@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import cluster as cluster_module
 from pipelines.cli import main
-from pipelines.cluster import WORKER_ENVIRONMENT, Cluster, connected, start_embedded
+from pipelines.cluster import WORKER_ENVIRONMENT, Cluster, Node, connected, start_embedded
 from tests.pipelines.processes import Ran, Vgen, ray_environment
 from tests.pipelines.proxy import Proxy, proxy_of
 
@@ -50,7 +50,7 @@ def embedded_ray(s3_server, s3_proxy) -> Iterator[Cluster]:
 def vgen(embedded_ray) -> Iterator[Vgen]:
     """Run the command line in this process, on the shared Ray."""
     before = signal.getsignal(signal.SIGTERM)
-    smaller = dataclasses.replace(embedded_ray, num_cpus=CLI_CPUS, is_embedded=False)
+    smaller = dataclasses.replace(embedded_ray, nodes=(Node(cpus=CLI_CPUS),), is_embedded=False)
 
     def run(*arguments: object) -> Ran:
         stdout, stderr = io.StringIO(), io.StringIO()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.cluster import Cluster
+from pipelines.cluster import Cluster, Node
 from pipelines.dataset import Request, build, gathered_rows, prepare
 from pipelines.dataset_source import DatasetContext, gather_row
 from tests.media_factory import Media
@@ -161,9 +161,7 @@ def test_one_worker_makes_the_bytes_of_four(made, archive, embedded_ray, tmp_pat
     request = Request(source=str(archive), destination=str(tmp_path / "one"), settings=SETTINGS)
     prepared = prepare(request)
     context = DatasetContext(destination=prepared.destination, settings=SETTINGS, run_id="r")
-    alone = Cluster(
-        num_cpus=1, num_gpus=0, is_embedded=True, has_cpu_only_nodes=True, memory_bytes=0
-    )
+    alone = Cluster(nodes=(Node(cpus=1),), is_embedded=True, memory_bytes=0)
     rows = list(gathered_rows(prepared.jobs, context, alone, gather_row))
     assert Counter(bool(row["fault"]) for row in rows) == {False: 5, True: 2}
     assert contents(tmp_path / "one" / "shards") == contents(destination / "shards")

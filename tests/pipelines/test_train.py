@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from pipelines.cluster import Cluster
+from pipelines.cluster import Cluster, Node
 from pipelines.train import TrainRequest, choose_crew, prepare_training
 from tests.media_factory import run_ffmpeg
 from tests.pipelines.processes import PATIENCE_S, RAY_MARKS, Started, Vgen, started, wait_until
@@ -285,12 +285,10 @@ def test_a_run_inside_its_data_is_refused(vgen: Vgen, data, recipe):
     assert "lies in DATA" in ran.stderr
 
 
-def crew_of(num_cpus, num_gpus, **asked):
+def crew_of(*nodes, **asked):
     cluster = Cluster(
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
+        nodes=tuple(Node(cpus=cpus, gpus=gpus) for cpus, gpus in nodes),
         is_embedded=True,
-        has_cpu_only_nodes=False,
         memory_bytes=0,
     )
     return choose_crew(
@@ -299,13 +297,33 @@ def crew_of(num_cpus, num_gpus, **asked):
 
 
 def test_workers_share_the_cpus_and_take_a_gpu_each():
-    alone = crew_of(2, 0)
+    alone = crew_of((2, 0))
     assert (alone.workers, alone.cpus, alone.processes, alone.has_gpu) == (1, 2, 1, False)
-    two = crew_of(2, 0, workers=2)
+    two = crew_of((2, 0), workers=2)
     assert (two.workers, two.cpus, two.processes) == (2, 1, 0)
-    gpus = crew_of(26, 2)
+    gpus = crew_of((26, 2))
     assert (gpus.workers, gpus.cpus, gpus.processes, gpus.has_gpu) == (2, 13, 12, True)
-    elastic = crew_of(26, 4, min_workers=2)
+    elastic = crew_of((26, 4), min_workers=2)
     assert (elastic.workers, elastic.min_workers) == (4, 2)
     with pytest.raises(ConfigError, match="3 workers need as many GPUs, and Ray has 2"):
-        crew_of(26, 2, workers=3)
+        crew_of((26, 2), workers=3)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "cpus"),
+    [
+        ([(2, 0), (1, 0)], None, 2),  # three in all, and no node of three
+        ([(2, 0), (1, 0)], 2, 1),
+        ([(8, 0), (8, 0), (4, 0)], 4, 4),
+        ([(16, 0), (16, 0), (8, 1)], None, 8),  # beside the GPU, wherever the CPUs are
+        ([(16, 0), (8, 2), (4, 1)], None, 4),
+    ],
+)
+def test_no_worker_asks_for_more_than_a_node_has(nodes, workers, cpus):
+    crew = crew_of(*nodes, workers=workers)
+    assert (crew.cpus, crew.processes) == (cpus, cpus - 1)
+
+
+def test_gpus_without_cpus_beside_them_are_refused():
+    with pytest.raises(ConfigError, match="1 workers find no place: a GPU of Ray's has no CPU"):
+        crew_of((4, 0), (0, 1))
