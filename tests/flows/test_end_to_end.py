@@ -220,7 +220,7 @@ def test_a_night_trains_promotes_and_restores_with_the_new_release(library, medi
     assert run.state.is_completed(), library.logs(run.id)
     pointer = current(registry, "archive")
     assert pointer is not None
-    assert pointer.version == 1
+    assert pointer.number == 1
     assert library.reports()[-1].release_digest == pointer.sha256
     commands = {str(job.submission_id).split("-")[1] for job in library.jobs()}
     assert commands == {"dataset", "train", "promote", "enhance"}
