@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cluster import Node
 from pipelines.run import Request, execute_on, prepare
 from tests.media_factory import Media
 from tests.pipelines.archive import add_good, outputs_of, spans_of
@@ -41,7 +42,7 @@ def made(embedded_ray, source, tmp_path_factory):
                 span_frames=12,
                 topology=topology,
             )
-            cluster = dataclasses.replace(embedded_ray, num_cpus=num_workers)
+            cluster = dataclasses.replace(embedded_ray, nodes=(Node(cpus=num_workers),))
             worker = Together if topology == "fused" else TogetherFrames
             execute_on(cluster, prepare(request), say=print, worker=worker)
             known[topology, num_workers] = destination
