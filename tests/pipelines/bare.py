@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 
 from pipelines.analysis import Analysis, read_analysis
 from pipelines.analyze import observe, reduce_video
@@ -43,6 +44,7 @@ class Bare:
 
     def produce(self) -> list[dict[str, object]]:
         """Do every span with release identity and return its rows."""
+        torch.set_num_threads(1)  # as workers have it: sums of several threads round differently
         enhancer = Enhancer.load("identity", device="cpu")
         rows = [{"video": 0, "row_group": 0, "span": n} for n in range(len(self.spans))]
         return [produce_row(row, enhancer, self.context) for row in rows]

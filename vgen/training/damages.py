@@ -42,7 +42,7 @@ class DamageClass:
 
 def to_tchw(clip_thwc: Clip) -> Tensor:
     """Return 8-bit frames as float32 ``[T, 3, H, W]`` in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(clip_thwc)).movedim(-1, 1).float() / 255
+    return torch.from_numpy(np.array(clip_thwc)).movedim(-1, 1).float() / 255
 
 
 def to_thwc(clip_tchw: Tensor) -> Clip:
