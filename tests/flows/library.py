@@ -85,6 +85,10 @@ class Library:
             found = prefect.read_logs(log_filter=wanted, limit=200, sort=LogSort.TIMESTAMP_ASC)
         return [one.message for one in found]
 
+    def wait_for_line(self, run_id: UUID, line: str) -> None:
+        """Wait until a run's log on the server holds a line; it comes there after the run's end."""
+        wait_for(lambda: line in self.logs(run_id), repr(line), patience_s=60)
+
     def jobs(self) -> list[JobDetails]:
         """All jobs over this archive, by their id."""
         # Without Ray's client, which keeps the settings of whoever used it first in a process.

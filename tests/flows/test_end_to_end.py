@@ -93,7 +93,7 @@ def test_a_second_run_finds_nothing_to_do_and_asks_no_cluster(published):
     assert run.state.is_completed(), library.logs(run.id)
     assert run.state.message.startswith("0 done, 2 skipped, 0 failed")
     assert len(library.jobs()) == 1
-    assert "nothing to do" in library.logs(run.id)
+    library.wait_for_line(run.id, "nothing to do")
 
 
 def test_a_schedule_starts_a_night(published):
@@ -172,7 +172,7 @@ def test_a_killed_worker_leaves_a_job_that_the_next_run_waits_for(library, stand
     stand.start_worker()
     rerun = library.run(parameters)
     assert rerun.state.is_completed(), library.logs(rerun.id)
-    assert f"job {job.submission_id} does this already; waiting for it" in library.logs(rerun.id)
+    library.wait_for_line(rerun.id, f"job {job.submission_id} does this already; waiting for it")
     assert len(library.published()) == 13
     # The job that lived knew nothing of what came late: a second one did that, and no more.
     assert [one.submission_id[-2:] for one in library.jobs()] == ["-1", "-2"]
