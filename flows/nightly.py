@@ -73,7 +73,7 @@ def nightly(
         budget=budget,
         registry=registry,
     )
-    if trained is not None:
+    if trained is not None and not trained.is_completed():
         trained.result()  # raises what training failed with
     return enhanced
 

@@ -98,11 +98,11 @@ def test_a_second_run_finds_nothing_to_do_and_asks_no_cluster(published):
 
 def test_a_schedule_starts_a_night(published):
     library, _ = published
-    each_minute = IntervalSchedule(interval=timedelta(minutes=1))
+    often = IntervalSchedule(interval=timedelta(seconds=20))
     with client() as prefect:
         deployment = prefect.read_deployment_by_name("nightly/nightly")
         (schedule,) = prefect.create_deployment_schedules(
-            deployment.id, [(each_minute, True)], parameters=library.parameters()
+            deployment.id, [(often, True)], parameters=library.parameters()
         )
         wait_for(lambda: completed_runs(deployment.id), "a scheduled run")
         prefect.delete_deployment_schedule(deployment.id, schedule.id)
