@@ -16,6 +16,9 @@ import torch
 
 from pipelines.demo import sample_folder
 from vgen.enhance.enhancer import Enhancer
+from vgen.training.codec import Clip
+from vgen.training.damages import to_tchw, to_thwc
+from vgen.training.validation import roughness
 
 FIRST, FRAMES, CROP = 60, 7, (slice(120, 480), slice(430, 910))
 
@@ -33,8 +36,8 @@ def main() -> None:
     middle = FRAMES // 2
     for name, frames in columns.items():
         error = np.mean((frames[middle].astype(float) - clean[middle]) ** 2)
-        share = sharpness(frames[middle]) / sharpness(clean[middle])
-        print(f"{name}: {10 * np.log10(255**2 / error):.2f} dB RGB, sharpness {share:.2f}")
+        detail = roughness(to_tchw(frames)[middle][None]) / roughness(to_tchw(clean)[middle][None])
+        print(f"{name}: {10 * np.log10(255**2 / error):.2f} dB RGB, detail {detail:.2f}")
     if len(releases) > 1:
         columns["clean"] = clean
     shown_side_by_side = np.hstack([frames[middle][CROP] for frames in columns.values()])
@@ -43,17 +46,9 @@ def main() -> None:
     cv2.imwrite(target, shown_side_by_side[..., ::-1], quality)
 
 
-def restored(noisy_thwc: np.ndarray, release: str) -> np.ndarray:
+def restored(noisy_thwc: Clip, release: str) -> Clip:
     """Restore a clip; 8 bits in and out."""
-    clip = torch.from_numpy(noisy_thwc).permute(0, 3, 1, 2).float() / 255
-    made = Enhancer.load(release, device="cpu").restore(clip)
-    return (made.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-
-
-def sharpness(picture_hwc: np.ndarray) -> float:
-    """Return the variance of the Laplacian of luma: energy in high frequencies."""
-    gray = cv2.cvtColor(picture_hwc, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
+    return to_thwc(Enhancer.load(release, device="cpu").restore(to_tchw(noisy_thwc)))
 
 
 if __name__ == "__main__":
