@@ -48,7 +48,7 @@ def draw_encoding(rng: Generator, *, best_crf: int, worst_crf: int) -> Encoding:
 def draw_coded(clip_thwc: Clip, rng: Generator) -> Clip:
     """x264 crf 18 to 46, MPEG-2 and MPEG-4 to match."""
     # A tenth is far gone, as archives of the web's first years are. Beyond crf 46 too little of
-    # a picture this small is left to learn from: restore-tiny gains at most 0.1 dB there.
+    # a picture this small is left to learn from.
     low, high = ((18, 25), (26, 40), (41, 46))[rng.choice(3, p=[0.15, 0.75, 0.1])]
     return code_clip(clip_thwc, draw_encoding(rng, best_crf=low, worst_crf=high))
 
