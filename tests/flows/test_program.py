@@ -65,7 +65,7 @@ def test_the_result_is_one_document(capsys):
 @pytest.mark.parametrize(
     ("url", "tries"), [(None, 3), ("http://127.0.0.1:4200/api", 6)], ids=["temporary", "own"]
 )
-def test_a_server_whose_database_is_locked_is_asked_again(url, tries):
+def test_a_temporary_server_is_asked_again_but_not_for_minutes(url, tries):
     app = program("tests")
     asked = []
 

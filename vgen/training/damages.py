@@ -42,6 +42,7 @@ class DamageClass:
 
 def to_tchw(clip_thwc: Clip) -> Tensor:
     """Return 8-bit frames as float32 ``[T, 3, H, W]`` in [0, 1]."""
+    # Copied, as torch warns of arrays that cannot be written to.
     return torch.from_numpy(np.array(clip_thwc)).movedim(-1, 1).float() / 255
 
 
