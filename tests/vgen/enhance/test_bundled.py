@@ -1,18 +1,12 @@
 """Every bundled release restores a video alike, whole, in spans and in tiles."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 import torch
 
-from tests.vgen.enhance.toys import noise_frames, video_of
+from tests.vgen.enhance.toys import noise_frames, restored_in_spans, spans_of, video_of
 from vgen.enhance.enhancer import Enhancer
 from vgen.enhance.memory import Memory
-from vgen.enhance.plan import plan_spans
-from vgen.enhance.stream import enhance_frames
-from vgen.media.pixels import planes_of
-from vgen.media.timeline import Timeline
 from vgen.models.release import bundled_releases, load_network, read_header
 
 RESTORING = sorted(
@@ -25,20 +19,8 @@ VIDEO = video_of("yuv420p", 46, 34)
 def restored(name, most_frames):
     """All planes, frame by frame, of the clip cut into spans of at most ``most_frames``."""
     enhancer = Enhancer.load(name, device="cpu")
-    timeline = Timeline(
-        pts=tuple(frame.pts for frame in CLIP),
-        keyframes=(0,),
-        time_base=Fraction(1, 90_000),
-        access="seek",
-        last_duration=1,
-    )
-    made = []
-    spec = enhancer.spec
-    for span in plan_spans(timeline, lead=spec.lead, tail=spec.tail, max_frames=most_frames):
-        shown = CLIP[span.start - span.lead : span.stop + span.tail]
-        options = {"video": VIDEO, "out_format": "yuv420p", "strength": 1.0, "notes": []}
-        made.extend(enhance_frames(enhancer, iter(shown), span, **options))
-    return [[plane.copy() for plane in planes_of(frame)] for frame in made]
+    spans = spans_of(CLIP, enhancer.spec, most_frames)
+    return [planes for _, planes in restored_in_spans(enhancer, CLIP, spans, VIDEO)]
 
 
 @pytest.mark.parametrize("name", RESTORING)

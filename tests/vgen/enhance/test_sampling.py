@@ -1,7 +1,6 @@
 """A video autoencoder restores by sampling, wherever spans, cuts and tiles lie."""
 
 import os
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,18 +13,18 @@ from tests.vgen.enhance.toys import (
     VAE_SETTINGS,
     enhancer_of,
     noise_frames,
+    restored_in_spans,
     small_enhancer,
     small_vae,
+    spans_of,
     video_of,
 )
 from vgen.enhance.enhancer import Enhancer
 from vgen.enhance.memory import Memory
-from vgen.enhance.plan import plan_spans
 from vgen.enhance.sampling import SAMPLES
 from vgen.enhance.stream import enhance_frames
 from vgen.errors import ReleaseError
 from vgen.media.pixels import frame_from_planes, planes_of
-from vgen.media.timeline import Timeline
 from vgen.models.release import save_release
 from vgen.models.vae import VideoVae
 from vgen.models.vae_settings import VAE_SIZES, vae_spec
@@ -91,38 +90,17 @@ CLIP = [
 VIDEO = video_of("yuv420p", 22, 18)
 
 
-def spans_of(enhancer, most):
-    timeline = Timeline(
-        pts=tuple(frame.pts for frame in CLIP),
-        keyframes=(0,),
-        time_base=Fraction(1, 90_000),
-        access="seek",
-        last_duration=1,
-    )
-    spec = enhancer.spec
-    return plan_spans(timeline, lead=spec.lead, tail=spec.tail, max_frames=most)
-
-
-def restored_in_spans(enhancer, spans):
-    made = []
-    for span in spans:
-        drawn = CLIP[span.start - span.lead : span.stop + span.tail]
-        options = {"video": VIDEO, "out_format": "yuv420p", "strength": 1.0, "notes": []}
-        made.extend(enhance_frames(enhancer, iter(drawn), span, **options))
-    return [(f.pts, [plane.copy() for plane in planes_of(f)]) for f in made]
-
-
 @pytest.fixture(scope="module")
 def whole():
     enhancer = small_sampler()
-    return restored_in_spans(enhancer, spans_of(enhancer, None))
+    return restored_in_spans(enhancer, CLIP, spans_of(CLIP, enhancer.spec, None), VIDEO)
 
 
 @settings(max_examples=5, deadline=None)
 @given(most=st.integers(4, 30))
 def test_frames_do_not_depend_on_where_spans_were_cut(whole, most):
     enhancer = small_sampler()
-    got = restored_in_spans(enhancer, spans_of(enhancer, most))
+    got = restored_in_spans(enhancer, CLIP, spans_of(CLIP, enhancer.spec, most), VIDEO)
     assert [pts for pts, _ in got] == [pts for pts, _ in whole] == [f.pts for f in CLIP]
     for (_, planes), (_, expected) in zip(got, whole, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(planes, expected, strict=True))
@@ -130,7 +108,7 @@ def test_frames_do_not_depend_on_where_spans_were_cut(whole, most):
 
 def test_the_network_does_not_remember_across_a_cut(whole):
     enhancer = small_sampler()
-    second = [span for span in spans_of(enhancer, 16) if span.start >= 15]
+    second = [span for span in spans_of(CLIP, enhancer.spec, 16) if span.start >= 15]
     # Without any context, as if the film began at the cut; frame numbers stay.
     bare = [s.model_copy(update={"lead": 0, "pts": s.pts[s.lead :]}) for s in second[:1]]
     assert bare[0].start - 15 < enhancer.spec.lead  # where memory would show

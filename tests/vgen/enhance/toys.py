@@ -8,8 +8,11 @@ from torch import nn
 
 from vgen.enhance.enhancer import Enhancer
 from vgen.enhance.memory import Memory
+from vgen.enhance.plan import plan_spans
+from vgen.enhance.stream import enhance_frames
 from vgen.media.facts import ColorTags, VideoStream
-from vgen.media.pixels import frame_from_planes, planar_format
+from vgen.media.pixels import frame_from_planes, planar_format, planes_of
+from vgen.media.timeline import Timeline
 from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
 from vgen.models.release import ReleaseHeader
 from vgen.models.spec import ModelSpec
@@ -132,6 +135,28 @@ def noise_frames(format_name, width, height, count, seed=3, step=7):
         ]
         frames.append(frame_from_planes(planes, made.name, 10 + index * step, Fraction(1, 90_000)))
     return frames
+
+
+def spans_of(frames, spec, most_frames):
+    """Cut frames of one clip into spans with the context that ``spec`` wants."""
+    timeline = Timeline(
+        pts=tuple(frame.pts for frame in frames),
+        keyframes=(0,),
+        time_base=Fraction(1, 90_000),
+        access="seek",
+        last_duration=1,
+    )
+    return plan_spans(timeline, lead=spec.lead, tail=spec.tail, max_frames=most_frames)
+
+
+def restored_in_spans(enhancer, frames, spans, video):
+    """Restore each span of 4:2:0 frames by itself; PTS and planes of every frame."""
+    made = []
+    for span in spans:
+        drawn = frames[span.start - span.lead : span.stop + span.tail]
+        options = {"video": video, "out_format": "yuv420p", "strength": 1.0, "notes": []}
+        made.extend(enhance_frames(enhancer, iter(drawn), span, **options))
+    return [(f.pts, [plane.copy() for plane in planes_of(f)]) for f in made]
 
 
 def flat_frame(format_name, width, height, level, pts):
