@@ -1,7 +1,8 @@
 """The network a run begins with: random weights, or those of a release.
 
 A release holds folded convolutions; here they are unfolded again, to branches that add up to
-them, so that training goes on from the very function the release computes.
+them, so that training goes on from the very function the release computes. A release of a smaller
+network is grown first, which does not change that function either.
 """
 
 import tempfile
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from vgen import storage
 from vgen.errors import ReleaseError
-from vgen.models.generator import TemporalUNet, unfolded
+from vgen.models.generator import TemporalUNet, UNetSettings, unfolded
+from vgen.models.grow import fits_into, grown
 from vgen.models.registry import MAX_RELEASE_BYTES
-from vgen.models.release import bundled_releases, load_network, read_header
+from vgen.models.release import ReleaseHeader, bundled_releases, load_network, read_header
+from vgen.models.spec import TEMPORAL_UNET
 from vgen.models.vae import VideoVae
 from vgen.training.checkpoints import new_network
 from vgen.training.distributed import Group
@@ -28,7 +31,7 @@ def initial_network(settings: TrainSettings, group: Group, *, is_single_frame: b
         is_single_frame: Whether single frames are learned first.
 
     Raises:
-        ReleaseError: the release cannot be read, or is of another size or scale.
+        ReleaseError: the release cannot be read, is larger anywhere, or of another scale.
     """
     network = new_network(settings, window=1 if is_single_frame else None)
     if not settings.start_from:
@@ -38,26 +41,26 @@ def initial_network(settings: TrainSettings, group: Group, *, is_single_frame: b
         path = Path(folder) / "release.safetensors"
         path.write_bytes(content)
         header, released = load_network(path)
-    _check_fits(settings, header.settings, network)
+    _check_fits(settings, header, network)
     if isinstance(network, VideoVae):
         network.load_state_dict(released.state_dict())
         return network
     assert isinstance(released, TemporalUNet)
-    return unfolded(released, network)
+    return unfolded(grown(released, network.folded()), network)
 
 
 def check_start(settings: TrainSettings) -> None:
     """Refuse a release that training cannot start from, before anything is started.
 
     Raises:
-        ReleaseError: it cannot be read, or is of another size or scale.
+        ReleaseError: it cannot be read, is larger anywhere, or of another scale.
     """
     if not settings.start_from:
         return
     with tempfile.TemporaryDirectory(prefix="vgen-start-") as folder:
         path = Path(folder) / "release.safetensors"
         path.write_bytes(_content(settings.start_from))
-        _check_fits(settings, read_header(path).settings, new_network(settings))
+        _check_fits(settings, read_header(path), new_network(settings))
 
 
 def _content(asked: str) -> bytes:
@@ -72,9 +75,13 @@ def _content(asked: str) -> bytes:
     return storage.read_bytes(uri)
 
 
-def _check_fits(settings: TrainSettings, found: object, network: Network) -> None:
-    if found != network.settings.to_mapping():
+def _check_fits(settings: TrainSettings, header: ReleaseHeader, network: Network) -> None:
+    needed = network.settings.to_mapping()
+    fits = header.settings == needed
+    if isinstance(network, TemporalUNet) and header.spec.architecture == TEMPORAL_UNET:
+        fits = fits_into(UNetSettings.from_mapping(header.settings), network.settings)
+    if not fits:
         raise ReleaseError(
-            f"release {settings.start_from!r} cannot be started from: it has {found}, and size "
-            f"{settings.size!r} at scale {settings.scale} needs {network.settings.to_mapping()}"
+            f"release {settings.start_from!r} cannot be started from: it has {header.settings}, "
+            f"and size {settings.size!r} at scale {settings.scale} needs {needed}, or less of each"
         )

@@ -95,8 +95,9 @@ class TrainFlags(_Settings):
     scale: Literal[1, 2, 4] = 1
     """Output pixels for one input pixel, along each side; a VAE has 1."""
     start_from: str = ""
-    """A release of this size and scale to start from: a bundled name, path or URI. Single frames
-    are then not learned first, and a lower learning rate keeps what the release knows."""
+    """A release of this scale, and of this size or a smaller one, to start from: a bundled name,
+    path or URI. Single frames are then not learned first, and a lower learning rate keeps what the
+    release knows."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Chooses initial weights, damage and samples."""
     steps: Annotated[int | None, Field(ge=1)] = None

@@ -27,6 +27,16 @@ def test_training_starts_from_the_very_function_a_release_computes():
     assert all(value.requires_grad for value in network.parameters())
 
 
+def test_training_of_a_larger_size_starts_from_what_a_smaller_release_computes():
+    network = made(settings(start_from="restore-tiny", size="small")).eval()
+    check_start(settings(start_from="restore-tiny", size="small"))
+    _, released = load_network(bundled_releases()["restore-tiny"])
+    window = torch.rand(1, 3, 3, 32, 40, generator=torch.Generator().manual_seed(6))
+    with torch.inference_mode():
+        assert torch.allclose(network(window), released(window), atol=1e-5)
+    assert network.settings.channels > released.settings.channels
+
+
 def test_every_branch_of_what_was_unfolded_learns():
     network = made(settings(start_from="restore-tiny"))
     network(torch.rand(1, 3, 3, 32, 32)).square().mean().backward()
@@ -60,7 +70,7 @@ def test_single_frames_are_not_learned_again():
     ("changes", "says"),
     [
         ({"start_from": "gone"}, "no release 'gone' to start from"),
-        ({"start_from": "restore-tiny", "size": "small"}, "size 'small' at scale 1 needs"),
+        ({"start_from": "upscale2x-tiny", "size": "small"}, "size 'small' at scale 1 needs"),
         ({"start_from": "restore-tiny", "scale": 2}, "size 'tiny' at scale 2 needs"),
         ({"start_from": "restore-tiny", "size": "vae-tiny"}, "cannot be started from"),
     ],
