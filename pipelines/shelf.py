@@ -68,7 +68,8 @@ def show_releases(entries: list[ShelfEntry], console: Console) -> None:
     """Print the list for people; a star marks what a name stands for."""
     table = Table(box=None)
     for heading in ("", "name", "from", "n", "version", "architecture", "scale", "MB", "gain"):
-        table.add_column(heading)
+        # A name or version that is cut short cannot be typed; kinds of network may be folded.
+        table.add_column(heading, no_wrap=heading in {"name", "version"}, overflow="fold")
     for entry in entries:
         gain = "" if entry.mean_gain_db is None else f"{entry.mean_gain_db:+.2f} dB"
         cells = (
