@@ -16,6 +16,8 @@ from vgen.records import Record
 from vgen.training.promote import Decision
 
 MAX_DECISION_BYTES = 1 << 26
+SHOWN_DIGITS = 8
+"""Of a digest, for people: enough to tell releases apart in 80 columns."""
 
 
 class ShelfEntry(Record):
@@ -67,18 +69,17 @@ def list_releases(name: str | None, registry_uri: str | None) -> list[ShelfEntry
 def show_releases(entries: list[ShelfEntry], console: Console) -> None:
     """Print the list for people; a star marks what a name stands for."""
     table = Table(box=None)
-    for heading in ("", "name", "from", "n", "version", "architecture", "scale", "MB", "gain"):
-        # A name or version that is cut short cannot be typed; kinds of network may be folded.
-        table.add_column(heading, no_wrap=heading in {"name", "version"}, overflow="fold")
+    for heading in ("", "name", "from", "version", "network", "scale", "MB", "gain"):
+        # A name that is cut short cannot be typed.
+        table.add_column(heading, no_wrap=heading != "gain")
     for entry in entries:
         gain = "" if entry.mean_gain_db is None else f"{entry.mean_gain_db:+.2f} dB"
         cells = (
             "*" if entry.is_current else "",
             entry.name,
-            entry.origin if entry.made_by is None else entry.made_by,
-            "" if entry.number is None else str(entry.number),
-            entry.sha256[: registry.VERSION_LENGTH],
-            entry.architecture,
+            entry.origin if entry.made_by is None else f"{entry.made_by} {entry.number}",
+            entry.sha256[:SHOWN_DIGITS],
+            entry.architecture.rpartition("_")[2],
             f"x{entry.scale}",
             f"{entry.size_bytes / 1e6:.2f}",
             gain if entry.against is None else f"{gain} over {entry.against}",
