@@ -54,7 +54,7 @@ def adversarial_step(
     """Update the generator, unless critics are still warming up, then each critic."""
     assert isinstance(state.network, TemporalUNet)
     learns = state.stage_step >= step.settings.adversarial.warmup_steps
-    with torch.set_grad_enabled(learns), autocast(state.device):
+    with torch.set_grad_enabled(learns), autocast(state.device, step.settings):
         made = restored(state.network, degraded_ntchw, outputs=clean_ntchw.shape[1])
     restored_ntchw = made.float()
     losses: Losses = {}
@@ -75,7 +75,7 @@ def _generator_losses(
     weights = {"image": chosen.image_weight, "temporal": chosen.temporal_weight}
     for kind, critic in state.critics.items():
         fake, real = _shown(kind, restored_ntchw), _shown(kind, clean_ntchw)
-        with frozen(critic.network), autocast(state.device):
+        with frozen(critic.network), autocast(state.device, step.settings):
             fake_logits, real_logits = critic.network(torch.cat((fake, real))).float().chunk(2)
             wish = generator_loss(chosen.loss, fake_logits, real_logits)
             losses[f"{kind}_wish"] = wish
@@ -87,7 +87,7 @@ def _generator_losses(
                 losses[f"{kind}_features"] = distance
                 total = total + chosen.structure.features * distance / len(state.critics)
     if chosen.structure.perceptual and state.reference is not None:
-        with autocast(state.device):
+        with autocast(state.device, step.settings):
             seen = perceived(state.reference, restored_ntchw.flatten(0, 1))
             with torch.no_grad():
                 wanted = perceived(state.reference, clean_ntchw.flatten(0, 1))
@@ -109,7 +109,9 @@ def _critic_step(
     has_penalty = chosen.penalty > 0 and state.stage_step % chosen.penalty_every == 0
     # The penalty differentiates twice; squares of bfloat16 gradients are noise.
     with (
-        torch.autocast(state.device.type, enabled=False) if has_penalty else autocast(state.device)
+        torch.autocast(state.device.type, enabled=False)
+        if has_penalty
+        else autocast(state.device, step.settings)
     ):
         shown = torch.cat((real, fake)).requires_grad_(has_penalty)
         logits = critic.network(shown).float()

@@ -1,7 +1,8 @@
 """One training step: forward, backward, a guarded update, the moving average.
 
 Every process of the group takes the same step on its own samples; gradients are those of the
-mean over all samples. Networks run in bfloat16 on a GPU; losses are float32.
+mean over all samples. Networks run in bfloat16 on a GPU, and on a CPU where the recipe asks for
+it; losses are float32.
 
 Axes: n sample, t time, c channel, h height, w width. Frames are float32 in [0, 1].
 """
@@ -53,7 +54,7 @@ def pixel_step(
 ) -> Losses:
     """Bring a restoration network closer to the clean frames."""
     assert isinstance(state.network, TemporalUNet)
-    with autocast(state.device):
+    with autocast(state.device, step.settings):
         restored_ntchw = restored(state.network, degraded_ntchw, outputs=clean_ntchw.shape[1])
     losses, total = frame_losses(
         restored_ntchw.float(), clean_ntchw, step.settings, step.settings.structure
@@ -68,7 +69,7 @@ def vae_step(state: TrainState, degraded_ntchw: Tensor, clean_ntchw: Tensor, ste
     condition = degraded_ntchw if state.network.settings.is_conditional else None
     shape = state.network.latent_shape(clean_ntchw.shape)
     noise = latent_noise(shape[1:], step.settings.seed, state.step, step.lanes).to(state.device)
-    with autocast(state.device):
+    with autocast(state.device, step.settings):
         output = state.network(clean_ntchw, condition, noise)
     elbo = negative_elbo(
         clean_ntchw, output, kl_weight=step.kl_weight, free_nats=step.settings.vae.free_nats
@@ -184,9 +185,12 @@ def latent_noise(shape: tuple[int, ...], seed: int, step: int, lanes: range) -> 
     return torch.stack(made)
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Compute in bfloat16 where that is fast: on a GPU. It needs no scaling of gradients."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+def autocast(device: torch.device, settings: TrainSettings) -> AbstractContextManager[object]:
+    """Compute in the recipe's precision; bfloat16 needs no scaling of gradients."""
+    is_half = settings.precision == "bfloat16" or (
+        settings.precision == "auto" and device.type == "cuda"
+    )
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_half)
 
 
 def detached(losses: Mapping[str, Tensor]) -> Losses:

@@ -91,6 +91,20 @@ def test_a_clip_of_the_wrong_length_is_refused():
         restored(unet(), pairs(1, 4)[0], outputs=3)
 
 
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)],
+)
+def test_a_network_on_a_cpu_computes_in_the_precision_of_the_recipe(state, precision, dtype):
+    seen = []
+    hook = state.network.tail.register_forward_hook(lambda _, __, made: seen.append(made.dtype))
+    losses = pixel_step(state, *pairs(4, 3), step_of(settings(batch=4, precision=precision)))
+    hook.remove()
+    assert seen == [dtype]
+    assert losses["pixel"].dtype == torch.float32
+    assert {value.dtype for value in state.network.parameters()} == {torch.float32}
+
+
 def test_structure_terms_count_with_their_weights(state):
     chosen = settings(
         batch=4, structure=StructureWeights(fft=0.5, sobel=0.25, temporal=2.0, low_pass=4.0)
