@@ -81,9 +81,12 @@ def plan_fields(
     min_whole = _MIN_FRAMES if flagged else 1
     is_whole = whole >= min_whole and interlaced <= _MAX_MISTAKEN * whole
     has_pulldown = 2 * evidence.num_pulldown_runs >= max(1, evidence.num_moving_runs)
-    is_asked = mode != "auto" and not is_whole and info.video.height <= MAX_LINES
-    if flagged is None and not (is_seen or has_pulldown or is_asked):
-        return None, ()
+    is_asked = mode != "auto" and not is_whole
+    if flagged is None and not (is_seen or has_pulldown):
+        if not is_asked:
+            return None, ()
+        if info.video.height > MAX_LINES:
+            return None, (_too_tall(info, mode),)
     refusal = _refusal(info)
     if refusal:
         return None, (f"interlaced, and left so: {refusal}",)
@@ -140,6 +143,13 @@ def _flagged(info: VideoInfo, flagged: Counter[FieldOrder]) -> Order | None:
         return "bff" if flagged["bff"] > flagged["tff"] else "tff"
     order = info.video.field_order
     return order if order in ("tff", "bff") else None
+
+
+def _too_tall(info: VideoInfo, mode: DeinterlaceMode) -> str:
+    return (
+        f"taken for progressive though deinterlace is {mode!r}: nothing flags it as interlaced, "
+        f"and no interlaced system has its {info.video.height} lines"
+    )
 
 
 def _refusal(info: VideoInfo) -> str | None:

@@ -33,6 +33,8 @@ FIT_PX = (1.0, 0.5, 0.25)
 small picture; together they take two thirds of the error away."""
 MIN_SUPPORT = 12
 """Fewer supporting corners are no measurement."""
+MIN_SIDE = 2
+"""Thinner pictures, which cannot be halved to choose corners, are no measurement."""
 STILL_PX = 0.15
 """Corners that move less, in the small picture, count as still."""
 
@@ -105,6 +107,9 @@ def _tracked(
     previous_hw: NDArray[np.uint8], luma_hw: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return corners of the frame before and where they went, those that find back."""
+    if min(previous_hw.shape) < MIN_SIDE:
+        nowhere_n2 = np.empty((0, 2), np.float32)
+        return nowhere_n2, nowhere_n2
     corners_n2 = _corners(previous_hw)
     if len(corners_n2) < MIN_SUPPORT:
         return corners_n2, corners_n2

@@ -181,13 +181,27 @@ def test_synthetic_pictures_that_move_in_jumps_are_not_taken_for_fields(tmp_path
     assert decided(path) == (None, ())
 
 
-@pytest.mark.parametrize(
-    ("seen", "height"),
-    [(Counter(progressive=1, unclear=50), 480), (Counter(), 2160), (Counter(unclear=9), 1280)],
-)
-def test_who_asks_for_fields_still_gets_what_is_no_interlaced_video_untouched(seen, height):
+def test_who_asks_for_fields_still_gets_what_is_no_interlaced_video_untouched():
+    seen = Counter(progressive=1, unclear=50)
     evidence = FieldEvidence(flagged=Counter(progressive=51), seen=seen)
-    assert plan_fields(video_info(height=height), evidence, "field") == (None, ())
+    assert plan_fields(video_info(height=480), evidence, "field") == (None, ())
+
+
+@pytest.mark.parametrize("mode", ["frame", "field"])
+@pytest.mark.parametrize(
+    ("seen", "height"), [(Counter(), 2160), (Counter(), 1153), (Counter(unclear=9), 1280)]
+)
+def test_who_asks_for_fields_is_told_where_there_are_more_lines_than_fields_have(
+    seen, height, mode
+):
+    evidence = FieldEvidence(seen=seen)
+    plan, [note] = plan_fields(video_info(height=height), evidence, mode)
+    assert plan is None
+    assert f"taken for progressive though deinterlace is {mode!r}" in note
+    assert f"no interlaced system has its {height} lines" in note
+    assert plan_fields(video_info(height=height), evidence, "auto") == (None, ())
+    flagged = FieldEvidence(flagged=Counter(tff=30))
+    assert plan_fields(video_info(height=height), flagged, mode)[0] is not None
 
 
 def test_the_flag_of_the_first_frames_counts_where_the_survey_saw_none():

@@ -40,6 +40,12 @@ def test_flat_and_unlike_pictures_are_no_measurement():
     assert unlike.similarity == IDENTITY
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 64), (240, 1), (2, 2), (3, 300)])
+def test_pictures_too_thin_for_corners_are_no_measurement(size):
+    noise = np.random.default_rng(0).integers(0, 255, (2, *size), np.uint8)
+    assert estimate_motion(noise[0], noise[1]).quality == 0
+
+
 def test_someone_moving_does_not_make_a_still_camera_move():
     still = scene(*SIZE)
     later = still.copy()
