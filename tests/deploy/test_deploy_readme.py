@@ -239,11 +239,12 @@ def test_no_address_of_another_machine_is_needed():
             assert is_name_here or host.endswith("example.com"), f"{path.name}: {host}"
 
 
-def test_a_job_takes_code_to_the_cluster_and_no_secret(tmp_path):
+def test_a_job_takes_code_and_recipes_to_the_cluster_and_no_secret(tmp_path):
     # By .rayignore alone: an environment variable makes Ray look away from .gitignore.
     tree = tmp_path / "project"
     code = {"pipelines/enhance.py", "vgen/config.py", "pyproject.toml"}
-    private = {"deploy/.env", ".venv/bin/python", ".git/config", "tests/conftest.py"}
+    code |= {f"deploy/recipes/{path.name}" for path in (DEPLOY / "recipes").iterdir()}
+    private = {"deploy/.env", "deploy/kuberay/secret.yaml", ".venv/bin/python", ".git/config", "tests/conftest.py"}
     for name in code | private:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text("x")
