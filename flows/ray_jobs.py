@@ -2,8 +2,9 @@
 
 A job's id is derived from its work and an attempt number. Who wants some work done looks for a
 job that does it already and waits for that one. So a retry, the next run, or a run after the
-flow's process was killed does not start a second job beside a living one. Whoever waits for a job
-is its keeper: when the wait is cut short (cancelled, out of time), the job is stopped.
+flow's process was killed does not start a second job beside a living one. When the wait is cut
+short (cancelled, out of time), the job is stopped, unless it is kept by another run: one that
+started it and is not over.
 """
 
 import json
@@ -62,6 +63,7 @@ def run_job(
     *,
     owner: str,
     say: Callable[[str], None],
+    is_kept: Callable[[str], bool],
     poll_s: float = POLL_S,
 ) -> EndedJob:
     """Have ``work`` done by a job and wait for its end.
@@ -71,6 +73,7 @@ def run_job(
         work: What to do.
         owner: The try of a flow run; a job that it started and that has finished is not repeated.
         say: Told the lines that the command says.
+        is_kept: Whether the flow run of an owner is another one, and not over.
         poll_s: Seconds between two looks at the job.
 
     Raises:
@@ -93,8 +96,11 @@ def run_job(
         state, log = _watch(server, submission_id, say, poll_s)
     except JobError:
         raise
-    except BaseException:  # a signal, Ctrl-C, a deadline: nobody would look after the job
-        _stop(server, submission_id, say)
+    except BaseException:  # a signal, Ctrl-C, a deadline
+        if found is not None and is_joined and is_kept(found.owner):
+            say(f"job {submission_id} goes on: the run that started it is not over")
+        else:  # nobody would look after it
+            _stop(server, submission_id, say)
         raise
     return EndedJob(
         submission_id=submission_id, exit_code=_judged(state, log), log=log, is_joined=is_joined

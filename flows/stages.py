@@ -3,11 +3,16 @@
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from uuid import UUID
 
+import httpx
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.tasks import exponential_backoff
 
 from flows.artifacts import Teller
@@ -104,6 +109,31 @@ def carry_out(
         else:
             # A run that a person has Prefect retry is a new try, which repeats what has ended.
             owner = f"{flow_run.id or 'no flow run'}/{flow_run.run_count or 1}"
-            result = collect(run_job(JobServer(server_url), work(), owner=owner, say=teller))
+            job = run_job(JobServer(server_url), work(), owner=owner, say=teller, is_kept=is_kept)
+            result = collect(job)
     teller.finish()
     return result
+
+
+def is_kept(owner: str) -> bool:
+    """Whether a job's owner is another flow run than this one, and not over.
+
+    Also where that cannot be told, as of a run that another server knows: to leave a job, which
+    the next run finds, costs less than to stop somebody's.
+
+    Args:
+        owner: The id of a flow run and the number of its try, with a slash between.
+    """
+    run, _, _ = owner.partition("/")
+    if run == flow_run.id:
+        return False
+    try:
+        # Asked once: a run that is cancelled has little time left.
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True) as client,
+        ):
+            state = client.read_flow_run(UUID(run)).state
+    except (ValueError, ObjectNotFound, httpx.HTTPError):
+        return True
+    return state is None or not state.is_final()

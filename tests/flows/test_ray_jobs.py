@@ -12,9 +12,12 @@ WORK = Work(command="enhance", arguments=("in", "out"), identity=("in", "out", "
 FIRST, SECOND = f"{WORK.key}-1", f"{WORK.key}-2"
 
 
-def done(server: FakeServer, told: list[str] | None = None) -> EndedJob:
+def done(
+    server: FakeServer, told: list[str] | None = None, *, living: tuple[str, ...] = ()
+) -> EndedJob:
+    """Have WORK done by the run ``me``, beside other runs that are not over."""
     say = (told if told is not None else []).append
-    return run_job(server, WORK, owner="me", say=say, poll_s=0)
+    return run_job(server, WORK, owner="me", say=say, is_kept=living.__contains__, poll_s=0)
 
 
 def test_a_job_is_submitted_and_what_it_says_is_passed_on_once():
@@ -110,6 +113,20 @@ def test_whoever_stops_waiting_stops_the_job(error):
     with pytest.raises(type(error)):
         done(server)
     assert server.stopped == [FIRST]
+
+
+@pytest.mark.parametrize(
+    ("owner", "is_stopped"), [("somebody else", False), ("a dead run", True), ("me", True)]
+)
+def test_the_job_of_a_run_that_is_not_over_is_left_to_it(owner, is_stopped):
+    told: list[str] = []
+    server = FakeServer(script=[interrupts(KeyboardInterrupt())])
+    server.put(FIRST, status="RUNNING", owner=owner)
+    with pytest.raises(KeyboardInterrupt):
+        done(server, told, living=("somebody else", "me"))
+    assert server.stopped == ([FIRST] if is_stopped else [])
+    goes_on = f"job {FIRST} goes on: the run that started it is not over"
+    assert (told[-1] == goes_on) is not is_stopped
 
 
 def test_a_server_that_is_away_for_a_moment_is_waited_for():
