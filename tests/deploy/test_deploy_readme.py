@@ -244,7 +244,13 @@ def test_a_job_takes_code_and_recipes_to_the_cluster_and_no_secret(tmp_path):
     tree = tmp_path / "project"
     code = {"pipelines/enhance.py", "vgen/config.py", "pyproject.toml"}
     code |= {f"deploy/recipes/{path.name}" for path in (DEPLOY / "recipes").iterdir()}
-    private = {"deploy/.env", "deploy/kuberay/secret.yaml", ".venv/bin/python", ".git/config", "tests/conftest.py"}
+    private = {
+        "deploy/.env",
+        "deploy/kuberay/secret.yaml",
+        ".venv/bin/python",
+        ".git/config",
+        "tests/conftest.py",
+    }
     for name in code | private:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text("x")
