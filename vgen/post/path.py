@@ -4,6 +4,8 @@ A map is a row ``(dx, dy, a, b)`` in the coordinates of ``vgen.post.motion``: it
 ``(a x - b y + dx, b x + a y + dy)``.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -46,6 +48,32 @@ def gaussian(steps: Maps, *, sigma: float) -> Maps:
     path = accumulate(np.concatenate([IDENTITY[None], steps[1:]]))
     smooth = ndimage.gaussian_filter1d(path, sigma, axis=0, mode="nearest")
     return compose(inverse(path), np.asarray(smooth))
+
+
+def in_windows(
+    steps: Maps, solve: Callable[[Maps], Maps], *, most_frames: int, shared_frames: int
+) -> Maps:
+    """Return ``B_t`` for a chain of any length, solved a window at a time.
+
+    Neighbouring windows share frames, in which one solution passes into the other. What is asked of
+    single maps, such as that a crop window lies inside, bounds a convex set: a blend keeps to it.
+
+    Args:
+        steps: ``F_t`` of all frames.
+        solve: Returns ``B_t`` of a window's frames.
+        most_frames: Of a window.
+        shared_frames: Of two neighbours, fewer; the solutions should agree by the middle of them.
+    """
+    maps = np.empty_like(steps)
+    for start in range(0, max(len(steps) - shared_frames, 1), most_frames - shared_frames):
+        found = solve(steps[start : start + most_frames])
+        shared = shared_frames if start else 0
+        # A window knows least where it starts and ends, so that there the other one counts alone.
+        weight = np.linspace(-0.5, 1.5, shared).clip(0, 1)[:, None]
+        old = maps[start : start + shared].copy()
+        maps[start : start + len(found)] = found
+        maps[start : start + shared] = old + weight * (found[:shared] - old)
+    return maps
 
 
 def largest_crop(maps: Maps, *, aspect: float) -> float:

@@ -13,7 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vgen.post.path import IDENTITY, Maps, accumulate, gaussian, inverse, largest_crop
+from vgen.post.path import (
+    IDENTITY,
+    Maps,
+    accumulate,
+    gaussian,
+    in_windows,
+    inverse,
+    largest_crop,
+)
 from vgen.post.shots import shot_of, split_shots
 from vgen.post.stats import FrameStats
 from vgen.post.steadiest import Weights, steadiest
@@ -44,6 +52,9 @@ SPARE, QUIET = 0.02, 1e-9
 a fiftieth of a pixel in 640."""
 CROPS = 4
 """Times that the crop is halved in between; each costs one solution of the whole shot."""
+MOST_FRAMES, SHARED_FRAMES = 20_000, 2_000
+"""Frames that are solved at once, which takes 10 KB each, and of two neighbouring windows: several
+of the longest waves."""
 GAUSSIAN_FRAMES = 15.0
 """Radius (sigma) of the smoothing where motion is trusted in part."""
 
@@ -199,6 +210,16 @@ def _chosen(
 
 def _steadied(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
     """Return the steadiest maps, and the zoom of the least crop that keeps them as steady."""
+    maps = in_windows(
+        steps,
+        lambda window: _least_cropped(window, options, aspect),
+        most_frames=MOST_FRAMES,
+        shared_frames=SHARED_FRAMES,
+    )
+    return maps, largest_crop(maps, aspect=aspect)
+
+
+def _least_cropped(steps: Maps, options: StabilizeOptions, aspect: float) -> Maps:
     weights = _weights(options)
     best = steadiest(steps, scale=1 - options.max_crop, aspect=aspect, weights=weights)
     bearable = (1 + SPARE) * best.shake + QUIET * len(steps)
@@ -210,7 +231,7 @@ def _steadied(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Ma
             best, enough = tried, crop
         else:
             too_little = crop
-    return best.maps, largest_crop(best.maps, aspect=aspect)
+    return best.maps
 
 
 def _weights(options: StabilizeOptions) -> Weights:

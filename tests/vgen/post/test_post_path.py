@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.vgen.post.shaky import matrix, shaken, slow_crop
-from vgen.post.path import accumulate, compose, gaussian, inverse, largest_crop
+from vgen.post.path import accumulate, compose, gaussian, in_windows, inverse, largest_crop
 
 ASPECT = 16 / 9
 
@@ -41,3 +41,26 @@ def test_the_gaussian_path_is_the_smoothed_one():
 
 def test_no_maps_crop_nothing():
     assert largest_crop(np.empty((0, 4)), aspect=1.0) == 1.0
+
+
+@pytest.mark.parametrize("frames", [1, 3, 4, 10, 11, 16, 17, 100])
+def test_windows_cover_every_frame_once_and_are_no_longer_than_asked(frames):
+    steps, seen = np.arange(4.0 * frames).reshape(-1, 4), []
+
+    def solve(window):
+        seen.append(len(window))
+        return window
+
+    maps = in_windows(steps, solve, most_frames=10, shared_frames=4)
+    assert np.allclose(maps, steps)
+    assert max(seen) <= 10
+    assert sum(seen) == frames + 4 * (len(seen) - 1)
+
+
+def test_one_window_passes_into_the_next_without_a_jump():
+    """Of windows that say 0, 1, 2: each counts alone at the edges of the others."""
+    numbers = iter(range(9))
+    steps = np.zeros((50, 4))
+    maps = in_windows(steps, lambda window: window + next(numbers), most_frames=20, shared_frames=8)
+    assert np.abs(np.diff(maps[:, 0])).max() < 0.3
+    assert maps[[0, 13, 18, 25, 30, 49], 0].tolist() == [0, 0, 1, 1, 2, 3]

@@ -3,7 +3,7 @@ import pytest
 from scipy import optimize
 
 from tests.vgen.post.shaky import matrix, shaken, slow_crop
-from vgen.post.path import IDENTITY, accumulate, compose
+from vgen.post.path import IDENTITY, accumulate, compose, in_windows
 from vgen.post.steadiest import Weights, steadiest
 
 ASPECT = 16 / 9
@@ -121,6 +121,23 @@ def test_a_long_shot_is_solved_as_a_whole():
     after = compose(before, steadiest(steps, scale=0.9, aspect=1.5, weights=WEIGHTS).maps)
     jolts, raw = (np.abs(np.diff(p[:, :2], 2, axis=0)).max() for p in (after, before))
     assert jolts < 0.2 * raw
+
+
+def test_a_shot_in_windows_is_as_steady_as_the_whole_one_and_stays_inside():
+    """Where windows share several waves of the trend, which bounds the memory of hours."""
+    steps = shaken(900)
+
+    def solve(window):
+        return steadiest(window, scale=0.9, aspect=ASPECT, weights=WEIGHTS).maps
+
+    whole, cut = solve(steps), in_windows(steps, solve, most_frames=500, shared_frames=250)
+    assert np.abs(cut - whole).max() < 1e-3
+    assert slow_crop(cut, ASPECT) >= 0.899
+    jolts = [
+        np.abs(np.diff(compose(accumulate(steps), maps)[:, :2], 2, axis=0)).max()
+        for maps in (whole, cut)
+    ]
+    assert jolts[1] <= 1.05 * jolts[0]
 
 
 def test_a_window_larger_than_the_frame_has_no_path():
