@@ -17,22 +17,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.analysis import Analysis, read_analysis
+from pipelines.claim import Publishing, obstacle, pending_uri, published_manifest
 from pipelines.jobs import VideoJob, chunk_of, read_video
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.release_files import ReleaseRef
 from pipelines.scratch import scratch
-from pipelines.sources import check_unchanged, local_source
+from pipelines.sources import check_unchanged, local_source, unchanged
 from vgen import storage
 from vgen.config import Recipe
-from vgen.errors import MediaError, VerifyError
-from vgen.manifest import (
-    Manifest,
-    chunk_prefix,
-    manifest_uri,
-    pts_digest,
-    read_manifest,
-    write_manifest,
-)
+from vgen.errors import MediaError, MissingError, VerifyError
+from vgen.manifest import Manifest, chunk_prefix, pts_digest, write_manifest
 from vgen.media.assemble import assemble_video
 from vgen.media.chunk import read_facts
 from vgen.media.concat import ChunkSource
@@ -54,14 +48,6 @@ class Assembled(Record):
     """CPU seconds of all its stages, those of reused chunks included."""
 
 
-class Publishing(Record):
-    """Which bytes are about to appear at the output."""
-
-    output_path: str
-    size_bytes: int
-    digest: str
-
-
 def assemble(
     plan_uri: str,
     row_group: int,
@@ -80,8 +66,8 @@ def assemble(
     began = time.process_time()
     stage = "assemble"
     try:
-        check_unchanged(job.ref)
         with (
+            unchanged(job.ref),
             scratch("assemble") as folder,
             local_source(job.ref, job.info) as source_path,
             process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S),
@@ -136,6 +122,12 @@ def assemble(
     except MediaError as error:
         log.warning("%s failed: %s", stage, error)
         return Assembled(outcome=failed(job, fault_of(stage, error)))
+    except MissingError:
+        # Another run took the chunks, or an attempt of this task whose end was lost.
+        published = _published_already(job, destination)
+        if published is None:
+            raise
+        return Assembled(outcome=published)
     storage.delete_prefix(chunk_prefix(destination, job.work_key))
     seconds = _summed(facts)
     seconds["assemble"] = time.process_time() - began
@@ -179,6 +171,22 @@ def failed(job: VideoJob, fault: Fault) -> VideoOutcome:
         status="failed",
         duration_s=job.info.duration_s,
         error=fault,
+    )
+
+
+def _published_already(job: VideoJob, destination: str) -> VideoOutcome | None:
+    """Return the outcome of what is published of this very work; None where nothing is."""
+    manifest = published_manifest(destination, job.output_path)
+    if manifest is None or manifest.work_key != job.work_key:
+        return None
+    return VideoOutcome(
+        source_uri=job.ref.uri,
+        output_uri=job.output_uri,
+        status="done",
+        frames=manifest.frames,
+        duration_s=manifest.duration_s,
+        dropped=manifest.dropped,
+        notes=manifest.notes,
     )
 
 
@@ -235,11 +243,12 @@ def _publish(
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     size_bytes = path.stat().st_size
-    pending_uri = storage.join(chunk_prefix(destination, job.work_key), "publishing.json")
-    if not is_overwrite:
-        _refuse_foreign(job, destination, pending_uri)
+    fault = obstacle(destination, job.output_path, job.work_key, is_overwrite=is_overwrite)
+    if fault is not None:
+        raise VerifyError(fault, uri=job.ref.uri)
     record = Publishing(output_path=job.output_path, size_bytes=size_bytes, digest=digest)
-    storage.write_bytes(pending_uri, record.model_dump_json().encode())
+    record_uri = pending_uri(destination, job.work_key)
+    storage.write_bytes(record_uri, record.model_dump_json().encode())
     if storage.is_local(destination):
         # The slow copy from scratch goes below _vgen: a kill leaves nothing beside the outputs.
         staged = storage.join(chunk_prefix(destination, job.work_key), "staged-output")
@@ -267,29 +276,3 @@ def _publish(
         notes=outcome.notes,
     )
     write_manifest(destination, manifest)
-
-
-def _refuse_foreign(job: VideoJob, destination: str, pending_uri: str) -> None:
-    """Refuse to replace a file that vgen did not publish."""
-    if not storage.exists(job.output_uri):
-        return
-    there = storage.stat(job.output_uri)
-    known_uri = manifest_uri(destination, job.output_path)
-    if storage.exists(known_uri) and read_manifest(known_uri).size_bytes == there.size_bytes:
-        return
-    if storage.exists(pending_uri):
-        pending = Publishing.model_validate_json(storage.read_bytes(pending_uri))
-        if pending.size_bytes == there.size_bytes and pending.digest == _digest(job.output_uri):
-            return
-    raise VerifyError(
-        f"{job.output_uri!r} exists and was not published by vgen; move it away or use --overwrite",
-        uri=job.ref.uri,
-    )
-
-
-def _digest(uri: str) -> str:
-    digest = hashlib.sha256()
-    with storage.open_read(uri) as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

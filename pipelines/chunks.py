@@ -21,7 +21,7 @@ from pipelines.jobs import VideoJob, chunk_of, read_video_once
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.release_files import release_path
 from pipelines.scratch import scratch, sweep_scratch
-from pipelines.sources import check_unchanged, local_source
+from pipelines.sources import local_source, unchanged
 from pipelines.span import SpanRun, produce_chunk
 from vgen import storage
 from vgen.errors import MediaError
@@ -74,9 +74,9 @@ def produce_row(row: Row, enhancer: "Enhancer", context: RunContext) -> Row:
     attempts = Attempts(uri, context.run_id)
     try:
         attempts.begin(job.ref.uri)
-        check_unchanged(job.ref)
         limit_s = context.recipe.limits.seconds_per_file
         with (
+            unchanged(job.ref),
             scratch("span") as folder,
             local_source(job.ref, job.info) as source_path,
             process_ends_after(limit_s + HANG_GRACE_S),

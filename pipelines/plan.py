@@ -7,12 +7,14 @@ that a worker reads its video alone and the driver never holds all timelines.
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import pyarrow.parquet as pq
 import ray
 
+from pipelines.claim import obstacle
 from pipelines.jobs import (
     PLAN_SCHEMA,
     PLAN_VERSION,
@@ -22,7 +24,7 @@ from pipelines.jobs import (
     span_rows,
 )
 from pipelines.listing import ListingFault
-from pipelines.naming import output_names
+from pipelines.naming import PARALLEL_READS, output_names
 from pipelines.numerics import numerics
 from pipelines.probing import ProbedVideo, probe_source
 from pipelines.release_files import ReleaseRef
@@ -89,6 +91,7 @@ def plan_run(
     row_bytes: int | None = None,
     run_id: str,
     num_cpus: int,
+    is_overwrite: bool = False,
     is_written: bool = True,
 ) -> RunPlan:
     """Plan every video that is to do and write the plan below the destination.
@@ -103,6 +106,7 @@ def plan_run(
         row_bytes: Upper bound of a span's pixels; None where they stay in one process.
         run_id: Names the run's folder.
         num_cpus: How many probes can run at once.
+        is_overwrite: Files in the destination that vgen did not publish may be replaced.
         is_written: False for a dry run, which writes nothing.
     """
     plan_uri = storage.join(run_uri(destination, run_id), "plan.parquet")
@@ -128,11 +132,14 @@ def plan_run(
             lambda ref: suffixes[ref.uri],
             {one.output: one.source_uri for one in manifests.values()},
         )
+        _refuse_obstructed(todo, names, destination, is_overwrite=is_overwrite)
         with (
             probed_path.open(encoding="utf-8") as lines,
             pq.ParquetWriter(path, PLAN_SCHEMA, compression="zstd") as writer,
         ):
-            for row_group, (video, line) in enumerate(zip(todo, lines, strict=True)):
+            # A refused video has no rows; its line is passed over.
+            planned = (pair for pair in zip(todo, lines, strict=True) if pair[0].status == "todo")
+            for row_group, (video, line) in enumerate(planned):
                 probed = ProbedVideo.model_validate_json(line)
                 job = _job(video, probed, destination, names[video.ref.uri])
                 _describe(video, job, probed.spans, row_group)
@@ -144,6 +151,22 @@ def plan_run(
         if is_written:
             storage.publish(path, plan_uri)
     return RunPlan(run_id=run_id, plan_uri=plan_uri, videos=videos)
+
+
+def _refuse_obstructed(
+    todo: list[PlannedVideo], names: Mapping[str, str], destination: str, *, is_overwrite: bool
+) -> None:
+    """Fail videos whose output cannot be published before any work goes into them."""
+
+    def told(video: PlannedVideo) -> str | None:
+        name = names[video.ref.uri]
+        return obstacle(destination, name, video.work_key, is_overwrite=is_overwrite)
+
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        for video, fault in zip(todo, pool.map(told, todo), strict=True):
+            if fault is not None:
+                video.status = "failed"
+                video.fault = Fault(stage="plan", kind="StorageError", message=fault)
 
 
 def spec_around(spec: ModelSpec, recipe: Recipe) -> ModelSpec:

@@ -169,6 +169,7 @@ def execute_on(
         row_bytes=STAGED_ROW_BYTES if topology == "staged" else None,
         run_id=run_id,
         num_cpus=cluster.num_cpus,
+        is_overwrite=request.is_overwrite,
     )
     say(describe_plan(plan.videos, cluster))
     context = RunContext(

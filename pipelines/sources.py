@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.scratch import scratch
 from vgen import storage
-from vgen.errors import DecodeError, StorageError
+from vgen.errors import DecodeError, MissingError, StorageError
 from vgen.media.facts import VideoInfo
 from vgen.records import VideoRef
 
@@ -25,15 +25,34 @@ def check_unchanged(ref: VideoRef) -> None:
 
     Raises:
         DecodeError: it is gone or has changed.
+        StorageError: its store does not answer.
     """
     try:
         found = storage.stat(ref.uri)
     except StorageError as error:
+        if not (isinstance(error, MissingError) or storage.is_local(ref.uri)):
+            raise
         raise DecodeError(f"the source went away during the run: {error}", uri=ref.uri) from error
     if found.etag != ref.etag:
         raise DecodeError(
             "the source changed during the run; the next run takes the new version", uri=ref.uri
         )
+
+
+@contextlib.contextmanager
+def unchanged(ref: VideoRef) -> Iterator[None]:
+    """Work on a source that is the one that was listed.
+
+    Raises:
+        DecodeError: it is gone or has changed, at the start or when storage failed in the body.
+    """
+    check_unchanged(ref)
+    try:
+        yield
+    except StorageError:
+        # An object that was replaced while it was read is a matter of this video alone.
+        check_unchanged(ref)
+        raise
 
 
 @contextlib.contextmanager

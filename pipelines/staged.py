@@ -29,7 +29,7 @@ from pipelines.context import RunContext
 from pipelines.finishing import finish_of
 from pipelines.outcome import HANG_GRACE_S, process_ends_after
 from pipelines.scratch import scratch
-from pipelines.sources import check_unchanged, local_source
+from pipelines.sources import local_source, unchanged
 from pipelines.span import SpanRun, decoded, enhanced, picker_of
 from pipelines.stages import StageClock
 from vgen import storage
@@ -57,8 +57,8 @@ def decode_row(row: Row, context: RunContext) -> Row:
     attempts = Attempts(uri, context.run_id)
     try:
         attempts.begin(job.ref.uri)
-        check_unchanged(job.ref)
         with (
+            unchanged(job.ref),
             local_source(job.ref, job.info) as source_path,
             process_ends_after(limit_s + HANG_GRACE_S),
         ):

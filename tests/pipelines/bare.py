@@ -49,12 +49,12 @@ class Bare:
         rows = [{"video": 0, "row_group": 0, "span": n} for n in range(len(self.spans))]
         return [produce_row(row, enhancer, self.context) for row in rows]
 
-    def assemble(self) -> Assembled:
+    def assemble(self, *, is_overwrite: bool = False) -> Assembled:
         """Publish the video."""
         context = self.context
         return assemble(
             context.plan_uri, 0, destination=context.destination, recipe=context.recipe,
-            release=context.release, is_overwrite=False,
+            release=context.release, is_overwrite=is_overwrite,
         )  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.assemble import Publishing
 from pipelines.attempts import MAX_ATTEMPTS
+from pipelines.claim import Publishing
 from pipelines.context import Topology
 from pipelines.run import Finished, Request, execute_on, prepare
 from tests.media_factory import Media
@@ -117,6 +117,7 @@ def test_a_kill_between_output_and_manifest_is_made_good(media: Media, vgen: Vge
     assert not path.exists(), "without the record it is somebody else's"
     record = Publishing(output_path="a.mp4", size_bytes=manifest.size_bytes, digest=manifest.sha256)
     chunks = tmp_path / "out" / "_vgen" / "chunks" / manifest.work_key
+    chunks.mkdir(parents=True)
     (chunks / "publishing.json").write_text(record.model_dump_json())
     content = output.read_bytes()
     assert vgen("enhance", tmp_path / "in", tmp_path / "out", *flags).status == 0

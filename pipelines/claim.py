@@ -1,0 +1,89 @@
+"""Whether an output's place is vgen's to write: asked before its work, and at its end.
+
+A file that vgen did not publish is never replaced unasked. Whatever else keeps an output from its
+place is a matter of that one name too, and fails that video alone.
+"""
+
+import hashlib
+import logging
+from pathlib import Path, PurePosixPath
+
+from vgen import storage
+from vgen.errors import StorageError
+from vgen.manifest import Manifest, chunk_prefix, manifest_uri, read_manifest
+from vgen.records import Record
+
+log = logging.getLogger(__name__)
+
+
+class Publishing(Record):
+    """Which bytes are about to appear at the output."""
+
+    output_path: str
+    size_bytes: int
+    digest: str
+
+
+def pending_uri(destination: str, work_key: str) -> str:
+    """Return where the ``Publishing`` record of a video lies."""
+    return storage.join(chunk_prefix(destination, work_key), "publishing.json")
+
+
+def obstacle(
+    destination: str, output_path: str, work_key: str, *, is_overwrite: bool
+) -> str | None:
+    """Say what keeps an output from its place, with the remedy; None where nothing does.
+
+    Args:
+        destination: Where outputs go.
+        output_path: Relative path of the output.
+        work_key: Of the video, for the record that an interrupted publication left.
+        is_overwrite: Files that vgen did not publish may be replaced.
+
+    Raises:
+        StorageError: the destination cannot be asked.
+    """
+    output_uri = storage.join(destination, output_path)
+    if storage.is_local(destination):
+        if Path(output_uri).is_dir():
+            return f"{output_uri!r} is a folder; move it away"
+        for folder in _folders(destination, output_path):
+            if folder.exists() and not folder.is_dir():
+                return f"{str(folder)!r} is a file where a folder is needed; move it away"
+    if is_overwrite or not storage.exists(output_uri):
+        return None
+    size_bytes = storage.stat(output_uri).size_bytes
+    known = published_manifest(destination, output_path)
+    if known is not None and known.size_bytes == size_bytes:
+        return None
+    record_uri = pending_uri(destination, work_key)
+    if storage.exists(record_uri):
+        pending = Publishing.model_validate_json(storage.read_bytes(record_uri))
+        if pending.size_bytes == size_bytes and pending.digest == _digest(output_uri):
+            return None
+    return f"{output_uri!r} exists and was not published by vgen; move it away or use --overwrite"
+
+
+def published_manifest(destination: str, output_path: str) -> Manifest | None:
+    """Return the manifest of an output; None where there is none, or one that cannot be read."""
+    uri = manifest_uri(destination, output_path)
+    if not storage.exists(uri):
+        return None
+    try:
+        return read_manifest(uri)
+    except StorageError as error:
+        log.warning("manifest left out: %s", error)
+        return None
+
+
+def _folders(destination: str, output_path: str) -> list[Path]:
+    """Return the folders between the destination and an output, the uppermost first."""
+    return [Path(destination) / path for path in reversed(PurePosixPath(output_path).parents[:-1])]
+
+
+def _digest(uri: str) -> str:
+    digest = hashlib.sha256()
+    with storage.open_read(uri) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,124 @@
+"""An output goes where nothing of somebody else's lies, and one bad name is no matter of others."""
+
+import shutil
+
+import pytest
+
+from pipelines.claim import Publishing, obstacle, pending_uri
+from pipelines.sources import check_unchanged, unchanged
+from tests.pipelines.bare import bare
+from tests.spans import ref_of
+from tests.vgen.test_manifest import manifest_of
+from vgen import storage
+from vgen.config import Recipe
+from vgen.errors import DecodeError, StorageError
+from vgen.manifest import manifest_uri, write_manifest
+
+RECIPE = Recipe.model_validate({"release": "identity", "encode": {"preset": "ultrafast"}})
+
+
+@pytest.fixture
+def produced(media, tmp_path):
+    """A video whose chunks are all there."""
+    one = bare(media["vfr_mp4"], tmp_path / "out", RECIPE, span_frames=None)
+    assert not any(row["fault"] for row in one.produce())
+    return one
+
+
+def told(destination, output="sub/a.mp4", **options) -> str | None:
+    return obstacle(str(destination), output, "key", **{"is_overwrite": False} | options)
+
+
+def test_an_empty_place_is_free(tmp_path):
+    assert told(tmp_path) is None
+    (tmp_path / "sub").mkdir()
+    assert told(tmp_path) is None
+
+
+def test_a_file_of_somebody_else_is_in_the_way_unless_it_may_be_replaced(tmp_path):
+    storage.write_bytes(str(tmp_path / "sub" / "a.mp4"), b"mine")
+    assert "was not published by vgen; move it away or use --overwrite" in told(tmp_path)
+    assert told(tmp_path, is_overwrite=True) is None
+
+
+def test_what_was_published_may_be_replaced_as_long_as_it_is_that(tmp_path):
+    storage.write_bytes(str(tmp_path / "a.mp4"), b"1234")
+    write_manifest(str(tmp_path), manifest_of(output="a.mp4", size_bytes=4))
+    assert told(tmp_path, "a.mp4") is None
+    storage.write_bytes(str(tmp_path / "a.mp4"), b"changed")
+    assert "was not published by vgen" in told(tmp_path, "a.mp4")
+
+
+def test_an_interrupted_publication_is_known_by_its_record(tmp_path):
+    storage.write_bytes(str(tmp_path / "a.mp4"), b"1234")
+    digest = "03ac674216f3e15c761ee1a5e255f067953623c8b388b4459e13f978d7c846f4"
+    record = Publishing(output_path="a.mp4", size_bytes=4, digest=digest)
+    storage.write_bytes(pending_uri(str(tmp_path), "key"), record.model_dump_json().encode())
+    assert told(tmp_path, "a.mp4") is None
+    storage.write_bytes(str(tmp_path / "a.mp4"), b"4321")
+    assert "was not published by vgen" in told(tmp_path, "a.mp4")
+
+
+@pytest.mark.parametrize("is_overwrite", [False, True])
+def test_a_folder_in_the_outputs_place_fails_that_video_alone(produced, tmp_path, is_overwrite):
+    (tmp_path / "out" / "vfr.mp4" / "kept").mkdir(parents=True)
+    outcome = produced.assemble(is_overwrite=is_overwrite).outcome
+    assert outcome.status == "failed"
+    assert "is a folder; move it away" in outcome.error.message
+    assert (tmp_path / "out" / "vfr.mp4" / "kept").is_dir()
+
+
+def test_a_file_in_place_of_an_outputs_folder_is_told(tmp_path):
+    (tmp_path / "sub").write_bytes(b"")
+    assert "is a file where a folder is needed; move it away" in told(tmp_path)
+
+
+def test_a_broken_manifest_fails_its_video_alone(produced, tmp_path):
+    """It used to stop the run, and every run after it."""
+    (tmp_path / "out" / "vfr.mp4").write_bytes(b"whose?")
+    storage.write_bytes(manifest_uri(str(tmp_path / "out"), "vfr.mp4"), b"{")
+    outcome = produced.assemble().outcome
+    assert outcome.status == "failed"
+    assert "was not published by vgen; move it away or use --overwrite" in outcome.error.message
+
+
+def test_chunks_that_another_run_used_up_count_as_done(produced, tmp_path):
+    """Two runs into one destination: the second one finds the work published, and goes on."""
+    chunks = tmp_path / "out" / "_vgen" / "chunks"
+    shutil.copytree(chunks, tmp_path / "spare")
+    first = produced.assemble().outcome
+    assert not list(chunks.rglob("0*"))
+    assert produced.assemble().outcome == first
+    (tmp_path / "out" / "_vgen" / "manifests" / "vfr.mp4.json").unlink()
+    with pytest.raises(StorageError, match="not found"):
+        produced.assemble()
+
+
+def test_a_source_that_changes_while_it_is_read_is_its_own_fault(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"old")
+    ref = ref_of(path).model_copy(update={"etag": storage.stat(str(path)).etag})
+    with pytest.raises(StorageError, match="no space"), unchanged(ref):
+        raise StorageError("no space")
+
+    def read() -> None:
+        with unchanged(ref):
+            path.write_bytes(b"newer")
+            raise StorageError("the object changed while it was read")
+
+    with pytest.raises(DecodeError, match="the source changed during the run"):
+        read()
+    path.unlink()
+    with pytest.raises(DecodeError, match="went away during the run"):
+        check_unchanged(ref)
+
+
+def test_a_store_that_does_not_answer_is_no_fault_of_the_source(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    ref = ref_of(tmp_path / "a.mp4").model_copy(update={"uri": "s3://bucket/a.mp4"})
+    with pytest.raises(StorageError, match=r"AWS_ENDPOINT_URL"):
+        check_unchanged(ref)
