@@ -78,7 +78,7 @@ def list_sources(
 
 
 def _listed(source: str, suffixes: Collection[str]) -> Iterator[VideoRef | ListingFault]:
-    if _MAGIC.search(source) and not _is_there(source):
+    if is_glob(source):
         yield from _from_glob(source, suffixes)
         return
     uri = normalize_uri(source)
@@ -92,9 +92,23 @@ def _listed(source: str, suffixes: Collection[str]) -> Iterator[VideoRef | Listi
         yield _reference(stat(uri), name_of(uri))
 
 
-def _is_there(source: str) -> bool:
+def is_glob(source: str) -> bool:
+    """Whether ``source`` is a pattern, and not the name of something that is there."""
+    if not _MAGIC.search(source):
+        return False
     uri = normalize_uri(source)
-    return exists(uri) or is_folder(uri)
+    return not (exists(uri) or is_folder(uri))
+
+
+def finds_outputs(glob: str, destination: str) -> bool:
+    """Whether a pattern would find what a run publishes right below ``destination``."""
+    fixed, pattern = _split_glob(glob)
+    folder = normalize_uri(fixed)
+    if not destination.startswith(f"{folder.rstrip('/')}/"):
+        return False
+    below = relative_to(destination, folder)
+    matches = re.compile(glob_translate(pattern)).match
+    return any(matches(f"{below}/x{suffix}") for suffix in (".mp4", ".mov", ".mkv"))
 
 
 def _from_glob(source: str, suffixes: Collection[str]) -> Iterator[VideoRef | ListingFault]:
@@ -214,6 +228,7 @@ def _reference(found: ObjectStat, relative: str) -> VideoRef | ListingFault:
     if OWN_FOLDER in segments[:-1]:
         return _fault(found.uri, f"{found.uri!r} lies in vgen's own {OWN_FOLDER} folder")
     try:
+        found.uri.encode()
         longest = max(len(segment.encode()) for segment in segments)
     except UnicodeEncodeError:
         return _fault(found.uri, f"the name {_shown(found.uri)!r} is not UTF-8; rename it")

@@ -6,6 +6,7 @@ Parquet have a column ``uri``, or entries in their first column.
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -18,6 +19,8 @@ from vgen.storage import open_read, read_bytes, stat
 LISTING_SUFFIXES = frozenset({".txt", ".csv", ".parquet"})
 MAX_LISTING_BYTES = 1 << 28
 """About two million entries."""
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def read_listing(uri: str) -> list[str]:
@@ -41,7 +44,8 @@ def read_listing(uri: str) -> list[str]:
         raise ConfigError(f"the listing {uri!r} is not UTF-8: {error.reason}") from error
     if suffix == ".csv":
         return [entry for entry in _csv_entries(uri, text) if entry]
-    lines = (line.strip() for line in text.splitlines())
+    # Not splitlines, which also breaks at characters that names may hold.
+    lines = (line.strip() for line in _LINE_END.split(text))
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -67,10 +71,14 @@ def _parquet_entries(uri: str) -> Iterator[str]:
             if not names:
                 raise ConfigError(f"the listing {uri!r} has no column")
             column = "uri" if "uri" in names else names[0]
+            if names.count(column) > 1:
+                raise ConfigError(f"the listing {uri!r} has several columns called {column!r}")
             kind = parquet.schema_arrow.field(column).type
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                 raise ConfigError(f"column {column!r} of {uri!r} must hold text, it holds {kind}")
             for batch in parquet.iter_batches(columns=[column]):
                 yield from (entry for entry in batch.column(0).to_pylist() if entry is not None)
-    except pa.ArrowException as error:
-        raise ConfigError(f"the listing {uri!r} is not Parquet: {error}") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Of damage that the Thrift decoder finds Arrow makes a plain OSError.
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"the listing {uri!r} is not Parquet: {reason}") from error

@@ -2,18 +2,26 @@
 
 from pathlib import Path
 
+from pipelines.listing import finds_outputs, is_glob
 from vgen import storage
 from vgen.errors import ConfigError
 
 
 def check_apart(source: str, destination: str) -> None:
-    """Refuse a destination that holds the source or lies in it; a glob is not judged.
+    """Refuse a destination that holds the source or lies in it.
+
+    A glob is judged by the files it finds, and refused if they would be outputs the next time.
 
     Raises:
         ConfigError: they lie within each other.
     """
-    if any(mark in source for mark in "*?["):
-        return  # a glob is judged by the files it finds
+    if is_glob(source):
+        if finds_outputs(source, destination):
+            raise ConfigError(
+                f"SOURCE {source!r} would find the outputs in DESTINATION {destination!r}; "
+                "choose a destination outside"
+            )
+        return
     place = storage.normalize_uri(source)
     if storage.contains(place, destination) or storage.contains(destination, place):
         raise ConfigError(
@@ -30,6 +38,11 @@ def check_destination(destination: str, *, is_dry: bool) -> None:
     Raises:
         ConfigError: with the reason and the remedy.
     """
+    try:
+        destination.encode()
+    except UnicodeEncodeError as error:
+        # Plans, manifests and reports name outputs, and JSON cannot hold such a name.
+        raise ConfigError(f"the name {destination!r} is not UTF-8; choose another one") from error
     if is_dry and storage.is_local(destination) and not Path(destination).exists():
         return
     storage.check_reachable(destination, writable=not is_dry)

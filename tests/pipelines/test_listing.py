@@ -156,6 +156,15 @@ def test_a_name_that_is_not_utf8_is_a_fault_that_json_can_hold(tmp_path):
     assert ListingFault.model_validate_json(fault.model_dump_json()) == fault
 
 
+def test_videos_below_a_folder_that_is_not_utf8_are_faults(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"x")
+    (fault,) = faults(folder)
+    assert "is not UTF-8; rename it" in fault.error.message
+    assert ListingFault.model_validate_json(fault.model_dump_json()) == fault
+
+
 def test_a_name_too_long_for_its_output_is_a_fault(tmp_path):
     fits, long = "f" * (MAX_NAME_BYTES - 4) + ".mp4", "l" * (MAX_NAME_BYTES - 3) + ".mp4"
     write(tmp_path / fits)
@@ -178,6 +187,15 @@ def test_keys_that_no_folder_can_hold_are_faults():
 def test_a_text_listing_skips_blanks_and_comments(archive):
     listing = write(archive / "list.txt", b"\xef\xbb\xbf# mine\n\n  b.mp4  \r\n\ta/z.MKV\n #x\n")
     assert relatives(listing) == ["a/z.MKV", "b.mp4"]
+
+
+def test_a_text_listing_breaks_at_line_ends_only(tmp_path):
+    """Form feeds and Unicode's line separator may be part of a name."""
+    names = ["a\fb.mp4", "c\u2028d.mp4", "e\x85f.mp4"]
+    for name in names:
+        write(tmp_path / name)
+    listing = write(tmp_path / "list.txt", "\r".join(names).encode())
+    assert relatives(listing) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +298,26 @@ def test_an_entry_in_a_folder_of_vgens_own_is_a_fault(tmp_path):
 def test_a_broken_listing_is_refused(tmp_path, name, content, reason):
     with pytest.raises(ConfigError, match=reason):
         list_sources(str(write(tmp_path / name, content)))
+
+
+@pytest.mark.parametrize("place", [10, 1000, -60])
+def test_a_damaged_parquet_listing_is_refused(tmp_path, place):
+    """In a page's header, in a text, and in the footer: Arrow raises another error for each."""
+    path = tmp_path / "l.parquet"
+    table = pa.table({"uri": ["a" * 50 + ".mp4"] * 1000})
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[place : place + 16] = b"\xff" * 16
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"l\.parquet' is not Parquet: \S"):
+        list_sources(str(path))
+
+
+def test_a_parquet_listing_with_two_columns_of_one_name_is_refused(tmp_path):
+    texts = [pa.array(["a.mp4"]), pa.array(["b.mp4"])]
+    pq.write_table(pa.table(texts, names=["uri", "uri"]), tmp_path / "l.parquet")
+    with pytest.raises(ConfigError, match="several columns called 'uri'"):
+        list_sources(str(tmp_path / "l.parquet"))
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ def find(
 
 def open_read(uri: str) -> BinaryIO:
     stat(uri)  # a pipe or device would block for ever
-    return Path(uri).open("rb")
+    with translated("open", uri):
+        return Path(uri).open("rb")
 
 
 def read_bytes(uri: str, start: int, stop: int | None) -> bytes:
