@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError
+from pydantic import ValidationError
 
 from pipelines.commands import archive, dataset, machine, releases
 from pipelines.terminal import (
@@ -26,6 +27,7 @@ from pipelines.terminal import (
     reraise_if_debugging,
     say,
 )
+from vgen.config import describe_faults
 from vgen.errors import VgenError
 
 app = App(
@@ -75,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"interrupted; go on with the same command: vgen {shlex.join(tokens)}")
         return INTERRUPTED
     except CycloptsError as error:
-        return _refuse(" ".join(str(error).split()), REFUSED)
+        cause = error.__cause__
+        said = describe_faults(cause) if isinstance(cause, ValidationError) else str(error)
+        return _refuse(" ".join(said.split()), REFUSED)
     except VgenError as error:
         reraise_if_debugging()
         return _refuse(str(error), REFUSED)

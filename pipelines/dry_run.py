@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.cluster import connected, idle_cluster
 from pipelines.progress import duration
@@ -71,6 +72,7 @@ def dry_run(request: Request, *, guarded: Callable[[Callable[[], Outlook]], Outl
                 span_frames=request.span_frames,
                 run_id=new_run_id(utc_now, "plan"),
                 num_cpus=cluster.num_cpus,
+                is_overwrite=request.is_overwrite,
                 is_written=False,
             )
         todo = [video for video in plan.videos if video.status == "todo"]
@@ -111,12 +113,12 @@ def show_plan(outlook: Outlook, console: Console) -> None:
         if video.error is not None:
             remarks.insert(0, video.error.message)
         table.add_row(
-            _plain(video.source_uri),
+            Text(video.source_uri),
             "refused" if video.status == "failed" else video.status,
             str(video.frames),
             duration(video.duration_s),
             str(video.spans),
-            _plain("; ".join(remarks)),
+            Text("; ".join(remarks)),
         )
     console.print(table)
     console.print(
@@ -124,8 +126,3 @@ def show_plan(outlook: Outlook, console: Console) -> None:
         f"{duration(outlook.source_seconds)} of video), {outlook.skipped} already done, "
         f"{outlook.failed} refused"
     )
-
-
-def _plain(text: str) -> str:
-    """Escape what rich would take for markup."""
-    return text.replace("[", "\\[")

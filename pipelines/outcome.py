@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 # Past its limit a stage is asked to stop between two frames; a call into a codec that never
 # returns can only be ended with its process, which the attempt count then sees.
 HANG_GRACE_S = 120.0
+_LONGEST_S = 1e9  # thirty years; a clock takes no infinity, which a recipe may ask for
 
 
 def fault_of(stage: str, error: MediaError) -> Fault:
@@ -27,7 +28,7 @@ def process_ends_after(seconds: float) -> Iterator[None]:
     Not reentrant: one guarded body a process at a time.
     """
     # A descriptor, because sys.stderr may be replaced by something without one.
-    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    faulthandler.dump_traceback_later(min(seconds, _LONGEST_S), exit=True, file=2)
     try:
         yield
     finally:

@@ -37,7 +37,7 @@ def print_document(document: str) -> None:
 
 
 def guarded(work: Callable[[], T]) -> T:
-    """Run what has side effects; from here on, faults of the infrastructure mean status 3."""
+    """Run what has side effects; from here on, whatever stops it means status 3."""
     try:
         with _native_messages_aside():
             return work()
@@ -46,9 +46,11 @@ def guarded(work: Callable[[], T]) -> T:
     except VgenError as error:
         raise StoppedError(_sentence(error)) from error
     except Exception as error:
-        if type(error).__module__.split(".")[0] != "ray":
-            raise
-        raise StoppedError(_sentence(error, "Ray stopped the run: ")) from error
+        # What nobody foresaw stops the run as well, and 1 would say that it had finished.
+        is_rays = type(error).__module__.split(".")[0] == "ray"
+        told = "Ray stopped the run: " if is_rays else f"stopped by {type(error).__name__}: "
+        remedy = "" if is_rays or isinstance(error, OSError) else " (VGEN_DEBUG=1 shows where)"
+        raise StoppedError(f"{_sentence(error, told)}{remedy}") from error
 
 
 @contextlib.contextmanager

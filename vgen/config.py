@@ -114,7 +114,7 @@ def load_recipe(path: Path | None, overrides: dict[str, object] | None = None) -
     settings: dict[str, object] = {}
     if path is not None:
         try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the recipe {str(path)!r}: {error}") from error
         except tomllib.TOMLDecodeError as error:

@@ -1,10 +1,14 @@
 """Refusals come before anything starts: status 2, one sentence with the remedy, no traceback."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from pipelines.cli import main
+from pipelines.dry_run import Outlook, OutlookVideo, show_plan
+from pipelines.places import check_apart
 from pipelines.run import Request, prepare
 from tests.media_factory import Media
 from vgen.config import Recipe
@@ -64,6 +68,42 @@ def test_a_destination_within_the_source_is_refused(archive, capsys, inside):
     assert "lie within each other" in refused(capsys, "enhance", archive, places[inside])
 
 
+def test_a_destination_within_a_folder_called_like_a_pattern_is_refused(archive, capsys):
+    folder = archive.rename(archive.with_name("clips [old]"))
+    assert "lie within each other" in refused(capsys, "enhance", folder, folder / "out")
+
+
+@pytest.mark.parametrize("pattern", ["**/*.mp4", "*/*", "../in/o?t/*"])
+def test_a_pattern_that_would_find_the_outputs_is_refused_at_once(archive, capsys, pattern):
+    """The first night would end well, and all that follow would be refused."""
+    said = refused(capsys, "enhance", archive / pattern, archive / "out")
+    assert "would find the outputs in DESTINATION" in said
+
+
+@pytest.mark.parametrize("pattern", ["*.mp4", "c*.mp4", "[a-c]*/*.mp4", "**/*.avi"])
+def test_a_pattern_that_stays_clear_of_the_destination_is_fine(archive, pattern):
+    check_apart(str(archive / pattern), str(archive / "out"))
+
+
+def test_a_wrong_flag_is_told_without_an_address_of_pydantic(archive, tmp_path, capsys):
+    said = refused(capsys, "enhance", archive, tmp_path / "out", "--strength", "2")
+    assert said.startswith("vgen: strength: Input should be less than or equal to 1.5, got")
+
+
+def test_a_fault_that_nobody_foresaw_ends_with_status_3(archive, tmp_path, capsys, monkeypatch):
+    """Python's own status for it, 1, would say that the run had finished."""
+    monkeypatch.setenv("VGEN_SCRATCH", str(archive / "clip.mp4"))
+    assert main(["enhance", str(archive), str(tmp_path / "out"), "--release", "identity"]) == 3
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "run the same command again to go on" in said
+
+
+def test_a_destination_that_is_not_utf8_is_refused(archive, capsys):
+    said = refused(capsys, "enhance", archive, f"{archive}-\udcff")
+    assert "is not UTF-8; choose another one" in said
+
+
 def test_a_missing_source_is_refused(tmp_path, capsys):
     assert "missing" in refused(capsys, "enhance", tmp_path / "missing", tmp_path / "out")
 
@@ -100,3 +140,18 @@ def test_a_dry_run_needs_no_destination_and_makes_none(archive, tmp_path):
     request = Request(source=str(archive), destination=str(destination), recipe=Recipe())
     assert [one.relative_path for one in prepare(request, is_dry=True).listing] == ["clip.mp4"]
     assert not destination.parent.exists()
+
+
+def test_a_plan_shows_names_that_look_like_markup():
+    shown = Console(file=io.StringIO(), width=200)
+    video = OutlookVideo(
+        source_uri="/in/\\[/b] [red].mp4", output_uri="", status="todo", frames=1, duration_s=1,
+        spans=1, dropped=(), notes=("[bold",), error=None,
+    )  # fmt: skip
+    outlook = Outlook(
+        release="identity", todo=1, skipped=0, failed=0, frames=1, spans=1, source_seconds=1,
+        videos=(video,),
+    )  # fmt: skip
+    show_plan(outlook, shown)
+    assert "/in/\\[/b] [red].mp4" in shown.file.getvalue()
+    assert "[bold" in shown.file.getvalue()

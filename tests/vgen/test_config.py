@@ -37,6 +37,10 @@ def test_a_recipe_is_read_with_its_tables(tmp_path):
     assert not recipe.report.stills
 
 
+def test_a_byte_order_mark_before_a_recipe_is_passed_over(tmp_path):
+    assert load_recipe(written(tmp_path, "\ufeffstrength = 0.5\n")).strength == 0.5
+
+
 def test_an_override_wins_over_the_file_field_by_field(tmp_path):
     path = written(tmp_path, 'release = "identity"\n[encode]\ncodec = "hevc"\ncrf = 22\n')
     recipe = load_recipe(path, {"strength": 0.25, "encode": {"crf": 10}})

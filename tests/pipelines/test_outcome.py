@@ -1,0 +1,29 @@
+"""A worker that hangs is ended; one that may take for ever is not."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.outcome import process_ends_after
+
+HANGS = """
+import time
+from pipelines.outcome import process_ends_after
+with process_ends_after(0.2):
+    time.sleep(60)
+"""
+
+
+def test_a_body_that_hangs_ends_its_process_and_says_where():
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert ended.returncode == 1
+    assert "Timeout" in ended.stderr
+
+
+@pytest.mark.parametrize("seconds", [1e12, float("inf")])
+def test_a_limit_may_be_longer_than_any_clock(seconds):
+    with process_ends_after(seconds):
+        pass
