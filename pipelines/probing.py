@@ -55,6 +55,7 @@ def probe_source(
     except StorageError as error:
         # The listing showed it a moment ago: it went away, or may not be read.
         return ProbedVideo(fault=fault_of("probe", ProbeError(str(error), uri=ref.uri)))
+    is_asked = span_frames is not None
     lead, tail, pictures = spec.lead, spec.tail, 1
     if fields is not None:
         lead, tail, pictures = fields.context(lead), fields.context(tail), fields.pictures
@@ -65,7 +66,9 @@ def probe_source(
         span_frames = min(span_frames or fitting, fitting)
     # Spans are cut between source frames, so that both pictures of one are in the same chunk.
     max_frames = None if span_frames is None else max(1, span_frames // pictures)
-    spans = plan_spans(timeline, lead=lead, tail=tail, max_frames=max_frames)
+    # Whoever asks for spans as long as the video gets one: the remedy of ``check_joints``.
+    is_whole = is_asked and max_frames is not None and max_frames >= len(timeline)
+    spans = plan_spans(timeline, lead=lead, tail=tail, max_frames=max_frames, is_whole=is_whole)
     if fields is not None:
         spans = tuple(presented_span(span, fields, timeline.last_duration) for span in spans)
     return ProbedVideo(

@@ -43,7 +43,7 @@ def enhance(
     address:
         local, auto, host:port or ray://...; default: RAY_ADDRESS if set, else local.
     span_frames:
-        Advanced: upper bound of frames a span.
+        Advanced: upper bound of frames a span; a video of no more frames is one span.
     overwrite:
         Replace files in DESTINATION that vgen did not publish.
     registry:

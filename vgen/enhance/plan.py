@@ -21,7 +21,7 @@ MAX_DECODES = 8
 
 
 def plan_spans(
-    timeline: Timeline, *, lead: int, tail: int, max_frames: int | None
+    timeline: Timeline, *, lead: int, tail: int, max_frames: int | None, is_whole: bool = False
 ) -> tuple[Span, ...]:
     """Cut ``timeline`` into spans that cover every frame exactly once, in order.
 
@@ -30,6 +30,7 @@ def plan_spans(
         lead: Context frames the network wants before a frame.
         tail: Context frames it wants after one.
         max_frames: Upper bound of frames a span that the user asked for; None if not asked.
+        is_whole: Make one span of all, whatever the sizes that are good for workers.
 
     Returns:
         Spans whose lead and tail are clipped at the video's ends; none for an empty timeline.
@@ -39,7 +40,7 @@ def plan_spans(
     spans: list[Span] = []
     start = 0
     while start < len(timeline):
-        stop = _next_stop(timeline, start, max_frames)
+        stop = len(timeline) if is_whole else _next_stop(timeline, start, max_frames)
         spans.append(_span(timeline, start, stop, lead=lead, tail=tail))
         start = stop
     return tuple(spans)

@@ -49,6 +49,13 @@ def test_spans_cover_every_frame_once_in_order(timeline, lead, tail, most):
     assert frames == list(range(len(timeline)))
 
 
+@given(timelines(), contexts)
+def test_all_frames_can_be_asked_for_in_one_span(timeline, lead):
+    (span,) = plan_spans(timeline, lead=lead, tail=lead, max_frames=None, is_whole=True)
+    assert (span.start, span.stop, span.lead, span.tail) == (0, len(timeline), 0, 0)
+    assert (span.begin_pts, span.end_pts) == (None, None)
+
+
 @given(timelines(), contexts, contexts, bounds)
 def test_a_span_owns_exactly_its_frames_by_pts(timeline, lead, tail, most):
     for span in plan_spans(timeline, lead=lead, tail=tail, max_frames=most):
