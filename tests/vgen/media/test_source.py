@@ -1,5 +1,6 @@
 """Nothing but the named file is ever opened, and every foreign error becomes one clear sentence."""
 
+import errno
 import http.server
 import os
 import shutil
@@ -9,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import av.error
+import numpy as np
 import pytest
 
 from vgen import storage
-from vgen.errors import DecodeError, MissingError, ProbeError
+from vgen.errors import DecodeError, EncodeError, MissingError, ProbeError, StorageError
 from vgen.media.source import FORMATS, open_source, translated
 
 
@@ -309,3 +312,20 @@ def test_foreign_errors_become_the_errors_of_a_file(error, says):
 def test_bugs_are_not_taken_for_bad_files():
     with pytest.raises(TypeError), translated("a.mp4"):
         raise TypeError("a bug")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_is_no_fault_of_the_file():
+    def write() -> None:
+        with translated("clip.mp4", EncodeError), av.open("file:/dev/full", "w", "nut") as output:
+            stream = output.add_stream("rawvideo", rate=25, width=512, height=512)
+            frame = av.VideoFrame.from_ndarray(np.zeros((768, 512), np.uint8), format="yuv420p")
+            output.mux(stream.encode(frame))
+
+    with pytest.raises(StorageError, match=r"^No space left .*'clip.mp4'.*VGEN_SCRATCH"):
+        write()
+
+
+def test_a_quota_that_is_used_up_is_no_fault_of_the_file():
+    with pytest.raises(StorageError, match="VGEN_SCRATCH"), translated("clip.mp4"):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
