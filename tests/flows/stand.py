@@ -64,7 +64,7 @@ class Stand:
         self.s3_environment = s3_environment
         self.notify_url = notify_url
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        own = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
+        own = {name: value for name, value in os.environ.items() if not is_foreign(name)}
         self.base = own | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
@@ -74,6 +74,11 @@ class Stand:
             "RAY_USAGE_STATS_ENABLED": "0",
             "VGEN_SCRATCH": str(self.folder / "scratch"),
         }
+
+    @property
+    def leases(self) -> Path:
+        """Where the server keeps who holds which slot."""
+        return self.folder / "p" / "concurrency_leases"
 
     @property
     def prefect_environment(self) -> dict[str, str]:
@@ -231,5 +236,6 @@ def _module(name: str) -> list[str]:
     return [sys.executable, "-m", name]
 
 
-def _is_foreign(name: str) -> bool:
+def is_foreign(name: str) -> bool:
+    """Whether a variable of the environment would steer what a test starts."""
     return name.startswith(("AWS_", "RAY_", "PREFECT_", "VGEN_"))
