@@ -1,6 +1,7 @@
 """The packets of carried streams, on their way into the output.
 
-Their bytes stay as they are; so does their time, except where a muxer could not write it.
+Their bytes stay as they are, except of sound that no container takes; so does their time, except
+where a muxer could not write it.
 """
 
 import logging
@@ -19,6 +20,8 @@ from vgen.errors import DecodeError
 from vgen.media.facts import OtherStream, VideoInfo
 from vgen.media.packets import AnyPacket, read_packets, repaired_packets
 from vgen.media.passthrough import IMAGES, Carriage, add_copy, carriage, describe
+from vgen.media.recode import CODEC as RECODED
+from vgen.media.recode import Recoder, add_recoded
 from vgen.media.source import open_source
 
 _RUN_UP_S = Fraction(1, 10)  # AAC needs one packet of 23 ms, Opus 80 ms
@@ -48,6 +51,8 @@ class Passenger:
     least_step: int = 1
     """By how much the muxer wants DTS to increase, in ticks."""
     last_dts: int | None = None
+    recoder: Recoder | None = None
+    """Makes the packets that travel, where the source's cannot."""
 
     @property
     def is_track(self) -> bool:
@@ -75,17 +80,24 @@ def board(
     if way is None or way == "rebuilt":
         return None
     target: Stream | None = None
+    recoder: Recoder | None = None
     codec = other.codec
     if way == "copy":
         target = add_copy(output, stream)
     elif way == "text":
         target, codec = output.add_mux_stream("subrip", time_base=stream.time_base), "subrip"
         describe(target, stream)
+    elif way == "recoded":
+        assert isinstance(stream, AudioStream)
+        target, codec = add_recoded(output, stream), RECODED
+        describe(target, stream)
+        recoder = Recoder(stream, target)
     else:
         name, mime = IMAGES[codec or ""]
         output.add_attachment(name, mime, _cover_bytes(source_uri, other.index, open_path))
-    # Of Opus the demuxer tells the muxer itself.
+    # Of Opus the demuxer tells the muxer itself, and decoders leave out what is not to be heard.
     is_edited = other.type == "audio" and codec != "opus" and source.format.name[:4] == "mov,"
+    is_edited = is_edited and recoder is None
     return Passenger(
         label=other.label,
         type=other.type,
@@ -94,6 +106,7 @@ def board(
         target=target,
         hides_delay=is_edited and container == "mkv",
         least_step=0 if container == "mkv" or other.type in ("subtitle", "data") else 1,
+        recoder=recoder,
     )
 
 
@@ -115,7 +128,7 @@ def carried_packets(
 ) -> Iterator[tuple[float, AnyPacket, Passenger]]:
     """Yield the packets of all passengers, ready to be muxed, each with its time in seconds.
 
-    Packets keep their bytes. Where the source breaks off, so do they, and a note is added.
+    Packets keep their bytes, save those of sound that is recoded. Where the source breaks off, so do they, and a note is added.
 
     Args:
         source: The open source; read to its end.
@@ -133,19 +146,39 @@ def carried_packets(
         main.discard = Discard.all
         packets = read_packets(source, streams, uri=uri)
     time_s = 0.0
+    for packet, passenger in _made(packets, passengers, notes, uri):
+        if _readied(packet, passenger, shift_s):
+            if passenger.recoder is None:
+                _trim(packet, passenger, info, shift_s)
+            ready = _plain_text(packet) if passenger.carriage == "text" else packet
+            ready.stream = passenger.target  # type: ignore[assignment]
+            stamp = packet.pts if packet.dts is None else packet.dts
+            time_s = time_s if stamp is None else float(stamp * packet.time_base)
+            yield time_s, ready, passenger
+
+
+def _made(
+    packets: Iterator[AnyPacket], passengers: Mapping[int, Passenger], notes: list[str], uri: str
+) -> Iterator[tuple[AnyPacket, Passenger]]:
+    """Yield the packets that travel, each with its passenger: the source's, or made of them."""
     try:
         for packet in packets:
             passenger = passengers.get(packet.stream_index)
-            if passenger is not None and _readied(packet, passenger, shift_s):
-                _trim(packet, passenger, info, shift_s)
-                ready = _plain_text(packet) if passenger.carriage == "text" else packet
-                ready.stream = passenger.target  # type: ignore[assignment]
-                stamp = packet.pts if packet.dts is None else packet.dts
-                time_s = time_s if stamp is None else float(stamp * packet.time_base)
-                yield time_s, ready, passenger
+            if passenger is None:
+                continue
+            if passenger.recoder is None:
+                yield packet, passenger
+                continue
+            for made in passenger.recoder.take(packet):
+                yield made, passenger
     except DecodeError as error:
         log.warning("%s: other streams break off: %s", uri, error.message)
         notes.append("the source breaks off; its other streams are carried up to there")
+    for passenger in passengers.values():
+        if passenger.recoder is not None:
+            for made in passenger.recoder.finish():
+                yield made, passenger
+            passenger.num_refused += passenger.recoder.num_damaged
 
 
 def _readied(packet: AnyPacket, passenger: Passenger, shift_s: Fraction) -> bool:

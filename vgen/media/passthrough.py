@@ -16,15 +16,18 @@ from av.stream import DataStream, Discard, Stream
 
 from vgen.media.codecs import codec_of
 from vgen.media.facts import EncodePlan, OtherStream, VideoInfo
+from vgen.media.recode import CODEC as RECODED
+from vgen.media.recode import can_recode
 from vgen.media.source import open_source
 
 _MKV = "matroska"
 MUXERS: Mapping[str, str] = {"mp4": "mp4", "mov": "mov", "mkv": _MKV}
 """FFmpeg's muxer for each container of an output."""
 
-Carriage = Literal["copy", "attach", "text", "rebuilt"]
+Carriage = Literal["copy", "attach", "text", "recoded", "rebuilt"]
 """How a stream travels: packets as they are; a cover picture as an attachment; text subtitles in
-the container's own words; or written anew by the muxer from metadata (timecode, chapters)."""
+the container's own words; sound as FLAC; or written anew by the muxer from metadata (timecode,
+chapters)."""
 
 _APPLE_HEVC = "hvc1"  # players of Apple refuse FFmpeg's default, hev1
 # Headers that are written and come back as another codec: mp4 has one name for all MPEG sound.
@@ -63,6 +66,11 @@ def resolve_container(
         f"{label} is written as subrip, without styles"
         for label, way in ways.items()
         if way == "text"
+    ]
+    notes += [
+        f"{label} is written as {RECODED}: {container} does not carry it as it is"
+        for label, way in ways.items()
+        if way == "recoded"
     ]
     assert container in codec_of(plan.encoder).containers
     dropped = (*plan.dropped, *_lost(ways))
@@ -104,7 +112,7 @@ def carriage(
         return "copy"
     if container == "mkv" and other.codec == "mov_text":
         return "text"
-    return None
+    return "recoded" if container == "mkv" and can_recode(stream) else None
 
 
 def _takes(stream: Stream, container: str) -> bool:
