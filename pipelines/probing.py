@@ -1,7 +1,7 @@
 """What one probe task finds: a video's facts, encoding, fields and spans, or a fault."""
 
 from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
-from pipelines.sources import local_source
+from pipelines.sources import drop_copies, local_copy, local_source
 from vgen.config import DeinterlaceMode, Recipe
 from vgen.enhance.plan import plan_spans
 from vgen.errors import MediaError, ProbeError, StorageError
@@ -43,18 +43,21 @@ def probe_source(
     """
     try:
         with process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
-            info, timeline = probe_video(ref, recipe.limits)
+            info, timeline = probe_video(ref, recipe.limits, copied=local_copy)
             info, fields = _with_fields(ref, info, timeline, deinterlacing(recipe, spec))
             is_deinterlaced = fields is not None
             encode = resolve_encoding(
                 info, recipe.encode, scale=spec.scale, is_deinterlaced=is_deinterlaced
             )
-            encode = resolve_container(ref.uri, info, encode)
+            with local_source(ref, info) as path:
+                encode = resolve_container(ref.uri, info, encode, open_path=path)
     except MediaError as error:
         return ProbedVideo(fault=fault_of("probe", error))
     except StorageError as error:
         # The listing showed it a moment ago: it went away, or may not be read.
         return ProbedVideo(fault=fault_of("probe", ProbeError(str(error), uri=ref.uri)))
+    finally:
+        drop_copies()  # spans are worked on by other processes
     is_asked = span_frames is not None
     lead, tail, pictures = spec.lead, spec.tail, 1
     if fields is not None:

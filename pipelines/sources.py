@@ -68,6 +68,17 @@ def local_source(ref: VideoRef, info: VideoInfo) -> Iterator[str | None]:
     if storage.is_local(ref.uri) or not info.needs_local_copy:
         yield None
         return
+    with local_copy(ref) as path:
+        yield path
+
+
+@contextlib.contextmanager
+def local_copy(ref: VideoRef) -> Iterator[str]:
+    """Yield the path of a local copy of ``ref``, which this process keeps for its next call.
+
+    Raises:
+        StorageError: the object cannot be read, or changed since it was listed.
+    """
     key = hashlib.sha256(f"{ref.uri}\n{ref.etag}".encode()).hexdigest()
     if key not in _copies:
         while len(_copies) >= _KEPT_COPIES:
@@ -77,3 +88,9 @@ def local_source(ref: VideoRef, info: VideoInfo) -> Iterator[str | None]:
         storage.download(ref.uri, path, ref.size_bytes)
         _copies[key] = (path, stack)
     yield str(_copies[key][0])
+
+
+def drop_copies() -> None:
+    """Remove the copies that this process has kept."""
+    while _copies:
+        _copies.popitem()[1][1].close()

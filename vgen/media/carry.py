@@ -128,7 +128,8 @@ def carried_packets(
 ) -> Iterator[tuple[float, AnyPacket, Passenger]]:
     """Yield the packets of all passengers, ready to be muxed, each with its time in seconds.
 
-    Packets keep their bytes, save those of sound that is recoded. Where the source breaks off, so do they, and a note is added.
+    Packets keep their bytes, save those of sound that is recoded. Where the source breaks off, so
+    do they, and a note is added.
 
     Args:
         source: The open source; read to its end.

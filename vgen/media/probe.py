@@ -4,6 +4,8 @@ An object that ranges do not serve is copied to a temporary file first; the othe
 they lie.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +35,11 @@ from vgen.storage import download, is_local
 
 
 def probe_video(
-    ref: VideoRef, limits: Limits, *, open_path: str | None = None
+    ref: VideoRef,
+    limits: Limits,
+    *,
+    open_path: str | None = None,
+    copied: Callable[[VideoRef], AbstractContextManager[str]] | None = None,
 ) -> tuple[facts.VideoInfo, Timeline]:
     """Describe a source and plan its timeline.
 
@@ -42,6 +48,8 @@ def probe_video(
         limits: What it may ask for; file size, frame size and duration are checked before a
             frame is decoded, and again on what was found.
         open_path: A local copy to read instead.
+        copied: Lends a local copy of an object that ranges do not serve; None for one that is
+            gone when the probe is done.
 
     Raises:
         ProbeError: it cannot be opened, holds no moving picture, or is over a limit.
@@ -57,10 +65,16 @@ def probe_video(
         is_fetched = not is_local(source.place) and needs_local_copy(container, stream)
         if not is_fetched:
             return _probe(source, container, stream, limits)
+    with (copied or _copied)(ref) as path:
+        return probe_video(ref, limits, open_path=path)
+
+
+@contextmanager
+def _copied(ref: VideoRef) -> Iterator[str]:
     with TemporaryDirectory(prefix="vgen-probe-") as folder:
-        copy = Path(folder) / "source"
-        download(ref.uri, copy, limits.max_size_bytes)
-        return probe_video(ref, limits, open_path=str(copy))
+        path = Path(folder) / "source"
+        download(ref.uri, path, ref.size_bytes)
+        yield str(path)
 
 
 def _probe(
