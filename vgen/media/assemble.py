@@ -118,6 +118,10 @@ def _assemble(job: Job, out_path: Path) -> AssembleResult:
     if job.shift_pts:
         by = f"{float(job.shift_s):.3f} s"
         notes.append(f"all times are {by} later: the source starts before zero")
+    chapters = shifted_chapters(job)
+    hidden = len(job.source.chapters()) - len(chapters)
+    if hidden:
+        notes.append(f"{hidden} of the chapters start with a longer one and are left out")
     with ExitStack() as stack:
         with translated(job.source_uri, EncodeError):
             muxer = MUXERS[job.plan.container]
@@ -126,7 +130,7 @@ def _assemble(job: Job, out_path: Path) -> AssembleResult:
         video, passengers = lay_out(output, job)
         with translated(job.source_uri, EncodeError):
             output.metadata.update(fresh_metadata(job.source.metadata))
-            output.set_chapters(shifted_chapters(job))
+            output.set_chapters(chapters)
             output.start_encoding()
         _mux(output, video, passengers, job, notes)
         with translated(job.source_uri, EncodeError):
@@ -141,7 +145,7 @@ def _assemble(job: Job, out_path: Path) -> AssembleResult:
         last_duration=job.last_duration,
         video_track=sum(one.is_track and index < video_index for index, one in passengers.items()),
         carried=tuple(_carried(one) for one in passengers.values()),
-        num_chapters=len(job.source.chapters()),
+        num_chapters=len(chapters),
         dropped=tuple(one.label for one in lost if not one.num_packets),
         notes=tuple(notes),
     )

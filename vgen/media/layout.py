@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
@@ -93,8 +93,14 @@ def _movie_timescale(job: Job) -> int:
 
 
 def shifted_chapters(job: Job) -> "list[Chapter]":
-    """Return the source's chapters on the output's time."""
+    """Return the source's chapters on the output's time.
+
+    Of several in mkv that start at the same moment, the longest alone: readers hide the others.
+    """
     chapters = job.source.chapters()
+    if job.plan.container == "mkv":
+        longest = {_moment(one, "start"): one for one in sorted(chapters, key=_length)}
+        chapters = [one for one in chapters if longest[_moment(one, "start")] is one]
     for one in chapters:
         time_base = one["time_base"]
         assert time_base is not None
@@ -102,6 +108,16 @@ def shifted_chapters(job: Job) -> "list[Chapter]":
         one["start"] += shift
         one["end"] += shift
     return chapters
+
+
+def _moment(chapter: "Chapter", which: Literal["start", "end"]) -> Fraction:
+    time_base = chapter["time_base"]
+    assert time_base is not None
+    return chapter[which] * time_base
+
+
+def _length(chapter: "Chapter") -> Fraction:
+    return _moment(chapter, "end") - _moment(chapter, "start")
 
 
 def lay_out(output: OutputContainer, job: Job) -> tuple[VideoStream, dict[int, Passenger]]:

@@ -107,6 +107,25 @@ def test_text_subtitles_of_mp4_become_those_of_matroska(subtitled, tmp_path):
     assert ("subtitle", "deu") in [track[:2] for track in tracks(copy.path)]
 
 
+def test_of_chapters_that_start_together_matroska_gets_the_longest(media, tmp_path):
+    """Its reader in FFmpeg hides the others, and the gate would find them missing."""
+    marks = tmp_path / "marks.txt"
+    times = ((0, 500, "a"), (500, 500, "mark"), (500, 2000, "b"), (2500, 9000, "beyond"))
+    marks.write_text(";FFMETADATA1\n" + "".join(
+        f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={start}\nEND={end}\ntitle={title}\n"
+        for start, end, title in times
+    ))  # fmt: skip
+    source = tmp_path / "marked.mp4"
+    run_ffmpeg("-i", media["h264_mp4"], "-i", marks, "-map", "0", "-map_chapters", "1",
+               "-c", "copy", source)  # fmt: skip
+    copy = verified(source, tmp_path, container="mkv")
+    with av.open(str(copy.path)) as container:
+        titles = [one["metadata"]["title"] for one in container.chapters()]
+    assert titles == ["a", "b", "beyond"]
+    assert "1 of the chapters start with a longer one and are left out" in copy.result.notes
+    assert verified(source, tmp_path, container="mp4").result.num_chapters == 4
+
+
 def test_a_container_that_would_lose_streams_is_widened_and_says_so(media):
     plan = resolved(media["multitrack.mkv"], container="mp4")
     assert plan.container == "mkv"
