@@ -80,6 +80,7 @@ def plan(
     recipe: Path | None = None,
     address: str | None = None,
     span_frames: int | None = None,
+    overwrite: bool = False,
     registry: str | None = None,
     json: bool = False,
     settings: RecipeFlags = None,
@@ -98,6 +99,8 @@ def plan(
         As for enhance.
     span_frames:
         Advanced: upper bound of frames a span.
+    overwrite:
+        As for enhance.
     registry:
         As for enhance.
     json:
@@ -112,6 +115,7 @@ def plan(
         recipe=_recipe(recipe, settings),
         address=address,
         span_frames=_positive("--span-frames", span_frames),
+        is_overwrite=overwrite,
         registry=registry,
     )
     outlook = dry_run(request, guarded=guarded)

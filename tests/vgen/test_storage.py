@@ -417,6 +417,29 @@ def test_delete_prefix_keeps_the_neighbours(base):
     assert listed(base) == ["a.mp4", "ab/z"]
 
 
+def test_two_may_delete_the_same_at_the_same_time(tmp_path):
+    """As two runs into one destination do."""
+    for round_number in range(5):
+        chunks = tmp_path / f"chunks-{round_number}"
+        for number in range(200):
+            path = chunks / f"{number % 7}" / str(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(storage.delete_prefix, [str(chunks)] * 4))
+        assert not chunks.exists()
+
+
+def test_delete_prefix_removes_links_and_not_what_they_lead_to(tmp_path):
+    storage.write_bytes(str(tmp_path / "kept" / "a"), b"")
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "folder").symlink_to(tmp_path / "kept")
+    (tmp_path / "gone" / "file").symlink_to(tmp_path / "kept" / "a")
+    storage.delete_prefix(str(tmp_path / "gone"))
+    assert not (tmp_path / "gone").exists()
+    assert (tmp_path / "kept" / "a").is_file()
+
+
 @pytest.mark.parametrize("uri", ["/", "s3://bucket", "s3://bucket/", "memory://x"])
 def test_delete_prefix_refuses_a_root(uri):
     with pytest.raises(ValueError, match="refused to delete all"):

@@ -98,9 +98,22 @@ def delete(uri: str) -> None:
 
 
 def delete_below(uri: str) -> None:
+    # Not shutil.rmtree, as others may delete or write there at the same time.
     with translated("delete", uri):
-        if Path(uri).is_dir():
-            shutil.rmtree(uri)
+        for folder, folders, files in os.walk(uri, topdown=False, onerror=_unless_gone):
+            places = [Path(folder, name) for name in (*files, *folders)]
+            for place in places[: len(files)] + [one for one in places if one.is_symlink()]:
+                place.unlink(missing_ok=True)
+            try:
+                Path(folder).rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                    raise
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _walk(
