@@ -30,7 +30,7 @@ WIDTH, HEIGHT, NUM_FRAMES, CUT = 160, 96, 40, 23
 assert NUM_FRAMES < MIN_FRAMES, "one span unless smaller ones are asked for"
 
 
-def frames() -> np.ndarray:
+def frames(flicker: float = 0.06) -> np.ndarray:
     """``[T, H, W, 3]``: two shots, the second upside down."""
     rng = np.random.default_rng(3)
     still = scene(HEIGHT + 80, WIDTH + 120)
@@ -38,7 +38,7 @@ def frames() -> np.ndarray:
     for t in range(NUM_FRAMES):
         x, y = 20 + 1.5 * t + rng.normal(0, 1.5), 20 + rng.normal(0, 1.5)
         picture = shown_from(still, x, y, (HEIGHT, WIDTH)).astype(float)
-        picture *= np.array([1.15, 1.0, 0.85]) * (0.8 + 0.06 * rng.normal())
+        picture *= np.array([1.15, 1.0, 0.85]) * (0.8 + flicker * rng.normal())
         picture += rng.normal(0, 6, picture.shape)
         made.append(picture[::-1] if t >= CUT else picture)
     return np.stack(made).clip(0, 255).astype(np.uint8)
@@ -51,14 +51,14 @@ def clip(tmp_path_factory) -> Path:
     return path
 
 
-def encoded(path: Path, *arguments: str) -> None:
+def encoded(path: Path, *arguments: str, **more: float) -> None:
     """Encode ``frames`` nearly without loss."""
     command = [
         FFMPEG, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}",
         "-r", "25", "-i", "-", "-c:v", "libx264", "-qp", "4", *arguments, "-pix_fmt", "yuv420p",
         "-threads", "1", str(path),
     ]  # fmt: skip
-    subprocess.run(command, input=frames().tobytes(), check=True)
+    subprocess.run(command, input=frames(**more).tobytes(), check=True)
 
 
 def recipe_of(*steps: str, **tables: object):
@@ -118,7 +118,8 @@ def test_colour_alone_is_measured_at_keyframes_and_finds_shots_to_the_frame(
 ):
     """Whether the encoder marked the cut, had a rhythm, or had no second keyframe at all."""
     path = tmp_path / "clip.mp4"
-    encoded(path, *arguments, "-sc_threshold", threshold)
+    # Three keyframes of a flickering shot say less of its light than all of its frames do.
+    encoded(path, *arguments, "-sc_threshold", threshold, flicker=0.0)
     plans = []
     for steps in (("color",), ("color", "deflicker")):
         plan = bare(path, tmp_path / "-".join(steps), recipe_of(*steps), span_frames=15)
@@ -127,7 +128,7 @@ def test_colour_alone_is_measured_at_keyframes_and_finds_shots_to_the_frame(
         plans.append(ChainPlan.model_validate_json(plan.analysis().plan).color)
     for few, all_of_them in zip(*(plan.shots for plan in plans), strict=True):
         pairs = zip(few.grades[0].matrix, all_of_them.grades[0].matrix, strict=True)
-        assert all(one == pytest.approx(other, abs=0.06) for one, other in pairs)
+        assert all(one == pytest.approx(other, abs=0.03) for one, other in pairs)
 
 
 def test_stretches_are_the_spans_with_one_frame_before(clip, tmp_path):

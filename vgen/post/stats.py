@@ -32,6 +32,8 @@ MIN_EXPOSED = 0.05
 MEASURED_ROWS = 60
 """Light and colour are taken from about so many rows, and as many pixels of each, which say as much
 as all of them."""
+LOG_FLOOR = 0.05
+"""Added to luma before its logarithm, so that noise in the dark is no detail."""
 NOISE_BLOCK = 32
 """Side of the blocks in which noise is measured, pixels of the full picture."""
 
@@ -44,6 +46,9 @@ class FrameStats:
     """Number of the frame in its video."""
     luma: tuple[float, ...]
     """Luma at ``PERCENTILES``, in [0, 1]."""
+    detail: float
+    """Mean luma of what has detail: pixels count by the gradient of luma's logarithm. It varies
+    less from picture to picture than the plain mean, as skies, walls and screens say little."""
     illuminant: tuple[float, float, float] | None
     """Colour of the light: logarithms of red, green, blue in code values, sum 0; None: unknown."""
     mean_ycc: tuple[float, float, float]
@@ -126,6 +131,7 @@ def measure_picture(small_hwc: NDArray[np.uint8]) -> FrameStats:
     return FrameStats(
         frame=0,
         luma=tuple(map(float, np.percentile(luma_n, PERCENTILES))),
+        detail=_detail(small_hwc, step),
         illuminant=_illuminant(rgb_3n),
         mean_ycc=(float(mean[0]), float(mean[1]), float(mean[2])),
         spread_ycc=(float(spread[0]), float(spread[1]), float(spread[2])),
@@ -185,6 +191,17 @@ def merge_stats(parts: Iterable[Iterable[FrameStats]]) -> list[FrameStats]:
 def _unseen(before: FrameStats) -> FrameStats:
     lost = None if before.motion is None else Motion(similarity=IDENTITY, quality=0.0)
     return replace(before, frame=before.frame + 1, log_gain=None, motion=lost)
+
+
+def _detail(small_hwc: NDArray[np.uint8], step: int) -> float:
+    height, width = (max(side // step, 1) for side in small_hwc.shape[:2])
+    area_hwc = cv2.resize(small_hwc, (width, height), interpolation=cv2.INTER_AREA)
+    luma_hw = cv2.transform(area_hwc.astype(np.float32), np.array([LUMA]) / 255)
+    log_hw = np.log(luma_hw + np.float32(LOG_FLOOR))
+    slopes = (cv2.Sobel(log_hw, cv2.CV_32F, dx, 1 - dx, ksize=1) for dx in (0, 1))
+    weight_hw = cv2.magnitude(*slopes)
+    total = float(weight_hw.sum())
+    return float(luma_hw.mean()) if total == 0 else float((weight_hw * luma_hw).sum()) / total
 
 
 def _illuminant(rgb_3n: NDArray[np.float32]) -> tuple[float, float, float] | None:

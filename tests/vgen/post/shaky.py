@@ -33,6 +33,7 @@ def row(frame: int, **changes: object) -> FrameStats:
     figures: dict[str, object] = {
         "frame": frame,
         "luma": (0.02, 0.1, 0.3, 0.53, 0.7, 0.9, 0.97),
+        "detail": 0.4,
         "illuminant": (0.0, 0.0, 0.0),
         "mean_ycc": (0.535, 0.0, 0.0),
         "spread_ycc": (0.2, 0.05, 0.05),

@@ -1,9 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from tests.vgen.post.shaky import row, scene
-from vgen.post.color import ColorPlan, Grade, ShotColor, plan_color
+from vgen.post.color import RESPONSE, ColorPlan, Grade, ShotColor, plan_color
 from vgen.post.grading import Color
 from vgen.post.lut import parse_cube
 from vgen.post.stats import Observer, measure_picture
@@ -41,13 +42,59 @@ def test_a_cast_on_gray_pictures_is_taken_out():
 
 @pytest.mark.parametrize("power", [0.7, 1.4])
 def test_a_bent_curve_is_bent_back(power):
-    (shot,) = graded([row(0, mean_ycc=(0.535**power, 0.0, 0.0))])
+    moved = power**RESPONSE
+    (shot,) = graded([row(0, mean_ycc=(0.535**moved, 0.0, 0.0), detail=0.4**moved)])
     assert shot.grades[0].power == pytest.approx(1 / power, rel=0.01)
 
 
+@pytest.mark.parametrize("power", [0.7, 1.4])
+def test_a_picture_is_bent_back_by_its_own_measures(power):
+    """Texture in front of a bright wall, which is left alone as it is."""
+    coarse = np.random.default_rng(1).uniform(0.05, 0.8, (12, 8))
+    usual = np.full((192, 256), 0.65)
+    usual[:, :128] = cv2.resize(coarse, (128, 192), interpolation=cv2.INTER_LINEAR)
+    whole, bent = (
+        (np.dstack([x] * 3) * 255).round().astype(np.uint8) for x in (usual, usual**power)
+    )
+    assert graded([measure_picture(whole)])[0].grades[0].power == 1
+    shots = graded([measure_picture(bent)])
+    tensor = torch.from_numpy(bent).permute(2, 0, 1)[None] / 255
+    out = Color(ColorPlan(shots=shots), OPTIONS).apply(tensor, [0])[0, 0].numpy()
+    assert np.abs(out - usual).mean() < 0.5 * np.abs(usual**power - usual).mean()
+
+
+def test_brightness_that_only_one_measure_finds_unusual_is_the_scene():
+    """A bright wall behind a usual subject, and a subject in the dark before a usual whole."""
+    for figures in ({"mean_ycc": (0.64, 0.0, 0.0)}, {"detail": 0.28}):
+        (shot,) = graded([row(0, **figures)])
+        assert shot.grades[0].power == 1
+    (opposed,) = graded([row(0, mean_ycc=(0.64, 0.0, 0.0), detail=0.28)])
+    assert opposed.grades[0].power == 1
+
+
+def test_the_lesser_of_two_faults_of_brightness_is_corrected():
+    moved = 1.4**RESPONSE
+    (both,) = graded([row(0, mean_ycc=(0.535**moved, 0.0, 0.0), detail=0.4**moved)])
+    (darker,) = graded([row(0, mean_ycc=(0.35, 0.0, 0.0), detail=0.4**moved)])
+    assert darker.grades[0].power == both.grades[0].power < 1
+
+
+def test_a_small_deviation_of_colour_or_brightness_is_left_alone():
+    moved = 1.12**RESPONSE
+    small = row(
+        0,
+        illuminant=(0.03, 0.0, -0.03),
+        mean_ycc=(0.535**moved, 0.0, 0.0),
+        detail=0.4**moved,
+        luma=(0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7),
+    )
+    (shot,) = graded([small])
+    assert (shot.grades[0].matrix, shot.grades[0].power) == (NEUTRAL, 1)
+
+
 def test_night_and_snow_are_not_faults_of_exposure():
-    for mean in (0.2, 0.8):
-        (shot,) = graded([row(0, mean_ycc=(mean, 0.0, 0.0))])
+    for mean, detail in ((0.2, 0.1), (0.8, 0.75)):
+        (shot,) = graded([row(0, mean_ycc=(mean, 0.0, 0.0), detail=detail)])
         assert shot.grades[0].power == 1
 
 
@@ -63,15 +110,15 @@ def test_corrections_are_clamped():
 
 
 def test_a_dull_picture_is_drawn_apart_at_most_by_the_limit():
-    dull = row(0, luma=(0.4, 0.42, 0.45, 0.5, 0.52, 0.55, 0.6))
+    dull = row(0, luma=(0.45, 0.46, 0.48, 0.5, 0.51, 0.53, 0.55))
     gain, _, _, shift = matrix(graded([dull])[0].grades[0])[0]
     assert gain == pytest.approx(1.3)
-    assert 0 < gain * 0.4 + shift < gain * 0.6 + shift < 1
+    assert 0 < gain * 0.45 + shift < gain * 0.55 + shift < 1
 
 
 def test_shares_of_zero_switch_the_automatic_part_off():
     off = ColorOptions(white_balance=0, exposure=0)
-    (shot,) = graded([row(0, illuminant=(0.2, 0, -0.2), mean_ycc=(0.4, 0, 0))], off)
+    (shot,) = graded([row(0, illuminant=(0.2, 0, -0.2), mean_ycc=(0.4, 0, 0), detail=0.28)], off)
     assert (shot.grades[0].matrix, shot.grades[0].power) == (NEUTRAL, 1)
 
 

@@ -96,3 +96,15 @@ def test_shots_begin_at_the_cuts_that_lie_inside():
 def test_a_frame_belongs_to_the_last_shot_that_began():
     assert [shot_of([0, 4, 9], frame) for frame in (0, 3, 4, 8, 9, 50)] == [0, 0, 1, 1, 2, 2]
     assert shot_of([4, 9], 1) == 0
+
+
+def test_detail_counts_what_has_detail_and_not_what_is_flat():
+    """Half a white wall, half a checkerboard of dark grays."""
+    board = np.where(np.indices((240, 160)).sum(axis=0) // 16 % 2, 40, 120)
+    picture = np.full((240, 320, 3), 250, np.uint8)
+    picture[:, :160] = board[..., None]
+    stats = measure_picture(picture)
+    assert stats.mean_ycc[0] > 0.6
+    assert 40 / 255 < stats.detail < 0.5
+    flat = measure_picture(np.full((240, 320, 3), 90, np.uint8))
+    assert flat.detail == pytest.approx(90 / 255, abs=1e-3)
