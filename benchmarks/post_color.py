@@ -1,7 +1,7 @@
 """How far known casts are taken out, and good clips left alone, against ffmpeg's filters.
 
 ``python -m benchmarks.post_color``. Errors are means of absolute differences to the original in
-levels, a clip each, of which the median is shown; 22 of the training clips are of one room, so
+levels, a clip each, of which the median is shown; 20 of the training clips are of one room, so
 the median over scenes stands beside it, in which those count once.
 """
 
