@@ -1,11 +1,11 @@
 """The flow ``nightly``: restore what is new or changed, and retrain once a week where asked for.
 
-A night without a new video costs a listing of source and manifests. Which release a name in the
-recipe stands for is looked up each night: after a promotion all videos are restored again.
+A night without a new video costs a listing of source and manifests. A video that failed is tried
+again each night, as what it failed of may be gone; that costs a short job. Which release a name in
+the recipe stands for is looked up each night: after a promotion all videos are restored again.
 """
 
-from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 from prefect import flow
 from prefect.logging import get_run_logger
@@ -14,9 +14,9 @@ from prefect.runtime import flow_run
 from flows.budget import Budget
 from flows.enhance_library import Enhanced, enhance_library
 from flows.notify import notify
+from flows.overlap import left_out, sole_run
 from flows.train_release import train_release
-from flows.training import Training
-from vgen import storage
+from flows.training import Training, of_week
 from vgen.config import Recipe
 
 Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
@@ -55,34 +55,27 @@ def nightly(
     Raises:
         Exception: what ``enhance_library`` or ``train_release`` raise.
     """
-    trained = None
-    scheduled = flow_run.scheduled_start_time
-    if training is not None and _WEEKDAYS[scheduled.weekday()] == retrain_on:
-        get_run_logger().info("it is %s: training first", retrain_on)
-        trained = train_release(
-            training=of_week(training, scheduled),
+    with sole_run() as is_sole:
+        if not is_sole:
+            return cast("Enhanced", left_out())
+        trained = None
+        scheduled = flow_run.scheduled_start_time
+        if training is not None and _WEEKDAYS[scheduled.weekday()] == retrain_on:
+            get_run_logger().info("it is %s: training first", retrain_on)
+            trained = train_release(
+                training=of_week(training, scheduled),
+                address=address,
+                budget=budget,
+                return_state=True,
+            )
+        enhanced = enhance_library(
+            source=source,
+            destination=destination,
+            recipe=recipe,
             address=address,
             budget=budget,
-            return_state=True,
+            registry=registry,
         )
-    enhanced = enhance_library(
-        source=source,
-        destination=destination,
-        recipe=recipe,
-        address=address,
-        budget=budget,
-        registry=registry,
-    )
-    if trained is not None and not trained.is_completed():
-        trained.result()  # raises what training failed with
-    return enhanced
-
-
-def of_week(training: Training, moment: datetime) -> Training:
-    """Return ``training`` with a run folder of its own for the ISO week of ``moment``.
-
-    A run that was interrupted goes on in the same week, and the next week begins a new one.
-    """
-    year, week, _ = moment.isocalendar()
-    run = storage.join(storage.normalize_uri(training.run), f"{year}-W{week:02d}")
-    return training.model_copy(update={"run": run})
+        if trained is not None and not trained.is_completed():
+            trained.result()  # raises what training failed with
+        return enhanced

@@ -7,14 +7,17 @@ checkpoint, and a candidate that is in force already is not promoted twice.
 """
 
 from pathlib import Path
+from typing import cast
 
 from prefect import flow
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from flows.artifacts import Teller, key_of, publish_decision, publish_training
 from flows.budget import Budget, BudgetFlags
 from flows.job_server import JobError, job_server
 from flows.notify import notify
+from flows.overlap import left_out, sole_run
 from flows.program import leave, program, run_program
 from flows.ray_jobs import EndedJob
 from flows.stages import (
@@ -23,7 +26,7 @@ from flows.stages import (
     ray_address,
     retried,
 )
-from flows.training import Training, load_training
+from flows.training import Training, load_training, of_week
 from flows.work import dataset_work, promotion_work, training_work
 from pipelines import dataset as datasets
 from pipelines.evaluate import run_promotion
@@ -62,7 +65,9 @@ _BUDGET = Budget()
     on_failure=[notify],
     on_crashed=[notify],
 )
-def train_release(training: Training, address: str = "", budget: Budget = _BUDGET) -> Released:
+def train_release(
+    training: Training, address: str = "", budget: Budget = _BUDGET, weekly: bool = False
+) -> Released:
     """Train a network on the clips of MATERIAL, and put it in force if it is better.
 
     A candidate that is refused by its scores completes the run; the reasons are in its artifact.
@@ -72,6 +77,8 @@ def train_release(training: Training, address: str = "", budget: Budget = _BUDGE
         address: Of a Ray job server (http://head:8265), or of a Ray; empty for what RAY_ADDRESS
             says, else an embedded Ray.
         budget: When to stop.
+        weekly: Train anew each week, of the time the run was scheduled for, in a folder of its
+            own below ``training.run``; else what is there goes on, and once finished stays.
 
     Raises:
         ConfigError, ReleaseError: refused.
@@ -80,6 +87,16 @@ def train_release(training: Training, address: str = "", budget: Budget = _BUDGE
         JobError, StorageError: infrastructure failed; the next run goes on.
     """
     deadline_s = budget.deadline_s()
+    if weekly:
+        training = of_week(training, flow_run.scheduled_start_time)
+    with sole_run() as is_sole:
+        if not is_sole:
+            return cast("Released", left_out())
+        return release(training, address, deadline_s)
+
+
+def release(training: Training, address: str, deadline_s: float | None) -> Released:
+    """Do the stages one after the other."""
     check_training(training, address)
     gather(training, address, deadline_s)
     page_uri = train(training, address, deadline_s)
@@ -242,11 +259,19 @@ def main(arguments: list[str] | None = None) -> int:
 
     @app.default
     def once(
-        settings: Path, /, *, address: str = "", budget: BudgetFlags | None = None
+        settings: Path,
+        /,
+        *,
+        address: str = "",
+        weekly: bool = False,
+        budget: BudgetFlags | None = None,
     ) -> Released:
         """Train as the JSON file SETTINGS says, and put the release in force if it is better."""
         return train_release(
-            training=load_training(settings), address=address, budget=budget or _BUDGET
+            training=load_training(settings),
+            address=address,
+            budget=budget or _BUDGET,
+            weekly=weekly,
         )
 
     return run_program(app, arguments)

@@ -1,9 +1,11 @@
 """All that a person chooses about a training run that ends with a release."""
 
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vgen import storage
 from vgen.config import describe_faults
 from vgen.errors import ConfigError
 from vgen.models.registry import registry_uri
@@ -47,6 +49,16 @@ class Training(BaseModel):
         if found is None:
             raise ConfigError("name a registry in the parameter registry or in VGEN_REGISTRY")
         return found
+
+
+def of_week(training: Training, moment: datetime) -> Training:
+    """Return ``training`` with a run folder of its own for the ISO week of ``moment``.
+
+    A run that was interrupted goes on in the same week, and the next week begins a new one.
+    """
+    year, week, _ = moment.isocalendar()
+    run = storage.join(storage.normalize_uri(training.run), f"{year}-W{week:02d}")
+    return training.model_copy(update={"run": run})
 
 
 def load_training(path: Path) -> Training:

@@ -1,12 +1,14 @@
 """Training as a flow: its settings, its weeks, and what is in force already."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
-from flows.nightly import nightly, of_week
+from flows import train_release as module
+from flows.nightly import nightly
 from flows.train_release import check_training, main, train_release
-from flows.training import Training, load_training
+from flows.training import Training, load_training, of_week
 from vgen.errors import ConfigError, ReleaseError
 from vgen.training.settings import TrainSettings
 
@@ -31,6 +33,20 @@ TRAINING = Training(
 def test_each_iso_week_trains_in_a_folder_of_its_own(day, folder):
     assert of_week(TRAINING, day).run == f"s3://b/runs/{folder}"
     assert of_week(TRAINING, day).dataset == TRAINING.dataset
+
+
+@pytest.mark.parametrize(
+    ("is_weekly", "folders"),
+    [(True, ["s3://b/runs/2026-W47", "s3://b/runs/2026-W48"]), (False, ["s3://b/runs"] * 2)],
+)
+def test_a_weekly_training_begins_anew_in_the_second_week(monkeypatch, is_weekly, folders):
+    trained = []
+    monkeypatch.setattr(module, "release", lambda training, *_: trained.append(training.run))
+    for day in (21, 28):
+        scheduled = SimpleNamespace(scheduled_start_time=datetime(2026, 11, day, tzinfo=UTC))
+        monkeypatch.setattr(module, "flow_run", scheduled)
+        train_release.fn(TRAINING, weekly=is_weekly)
+    assert trained == folders
 
 
 def test_the_registry_is_the_named_one_else_the_environments(monkeypatch):
