@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from flows.stages import GPU_LIMIT
+from tests.flows.library import client
 from tests.flows.notices import Notices, notices_on
 from tests.flows.stand import Stand, answers, wait_for
 
@@ -27,13 +30,12 @@ def stand(s3_server, notices) -> Iterator[Stand]:
         stand.start_server()
         stand.start_ray()
         wait_for(lambda: answers(f"{stand.prefect_url}/api/health"), "the Prefect server")
-        wait_for(lambda: answers(f"{stand.ray_url}/api/version"), "the Ray cluster")
+        wait_for(stand.is_head_up, "the Ray cluster")
         stand.start_node()
         stand.prefect("work-pool", "create", "vgen", "--type", "process")
-        stand.prefect("gcl", "create", "gpu", "--limit", "8")
         stand.prefect("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
         stand.start_worker()
-        wait_for(lambda: stand.living_nodes() == 2, "the second node")
+        wait_for(stand.is_node_up, "the second node")
         wanted = {
             PREFECT_API_URL: stand.prefect_environment["PREFECT_API_URL"],
             PREFECT_HOME: stand.prefect_environment["PREFECT_HOME"],
@@ -41,6 +43,10 @@ def stand(s3_server, notices) -> Iterator[Stand]:
         with temporary_settings(wanted), pytest.MonkeyPatch.context() as patch:
             for name, value in stand.client_environment.items():
                 patch.setenv(name, value)
+            with client() as prefect:  # the command `prefect gcl` takes seconds to start
+                prefect.create_global_concurrency_limit(
+                    GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=8)
+                )
             yield stand
     finally:
         stand.close()

@@ -71,6 +71,7 @@ class Library:
             return prefect.read_flow_run(run_id)
 
     def cancel(self, run_id: UUID) -> None:
+        """Ask for a run's end, as Prefect's page and command line do."""
         with client() as prefect:
             prefect.set_flow_run_state(run_id, State(type=StateType.CANCELLING))
 

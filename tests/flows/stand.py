@@ -172,6 +172,18 @@ class Stand:
         ]  # fmt: skip
         self.start("node", command, self.s3_environment)
 
+    def is_head_up(self) -> bool:
+        """Whether the job server answers; start it again where Ray gave up, as it does in 30 s."""
+        if self.processes["ray"].poll() is not None:
+            self.start_ray()
+        return answers(f"{self.ray_url}/api/version")
+
+    def is_node_up(self) -> bool:
+        """Whether both nodes live; start the second one again where it gave up."""
+        if self.processes["node"].poll() is not None:
+            self.start_node()
+        return self.living_nodes() == 2
+
     def living_nodes(self) -> int:
         """Count the cluster's nodes."""
         token = {"Authorization": f"Bearer {self.ray_token}"}

@@ -1,9 +1,12 @@
 """Deployments, worker, server, cluster and store together, nothing of it mocked."""
 
+import shutil
+import socket
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import cv2
 import httpx
@@ -20,20 +23,24 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.concurrency import _leases
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.states import Crashed
+from prefect.states import Crashed, Running
 
-from flows.enhance_library import check, enhance, enhance_library
-from pipelines.run import Request
+from flows.enhance_library import enhance, enhance_library
+from flows.overlap import sole_run
+from flows.stages import is_kept
 from tests.flows.library import Library, add_many, client, wait_for_job
 from tests.flows.stand import RAY, ROOT, answers, free_port, wait_for
 from tests.media_factory import run_ffmpeg
 from vgen import storage
 from vgen.config import Recipe
-from vgen.errors import ConfigError
 from vgen.models.registry import current
 
 pytestmark = [pytest.mark.prefect, pytest.mark.ray]
+
+MAX_STOP_S = 15.0
+"""From the call that cancels a run to the end of its job, as Ray records it."""
 
 
 @pytest.fixture
@@ -112,6 +119,22 @@ def test_a_schedule_starts_a_night(published):
     assert len(library.jobs()) == 1
 
 
+def test_a_run_that_meets_the_one_before_is_left_out(stand, monkeypatch):
+    name = "train-release/train-release"
+    as_run_of(monkeypatch, deployment_id(name), "train-release")
+    with sole_run() as is_sole, sole_run() as is_sole_again:
+        assert is_sole
+        assert is_sole_again  # a slot that a server which was restarted never gave back
+        with client() as prefect:
+            before = prefect.create_flow_run_from_deployment(deployment_id(name), state=Running())
+            library = Library(stand=stand, place="s3://vgen")
+            run = library.end(library.begin({}, name).id)
+            prefect.delete_flow_run(before.id)
+    assert run.state.name == "Left out", library.logs(run.id)
+    assert run.state.message == "left out: the run before this one is not over"
+    assert library.jobs() == []
+
+
 def test_a_notification_starts_a_run_of_the_library_it_belongs_to(stand):
     notification = (
         b'{"Records": [{"eventName": "s3:ObjectCreated:Put", "s3": '
@@ -144,12 +167,16 @@ def test_cancelling_stops_the_job_and_a_rerun_goes_on(library, tmp_path):
     run = library.begin(parameters)
     job = wait_for_job(library)
     wait_for(library.published, "the first video")
+    cancelled_s = time.time()
     library.cancel(run.id)
-    began_s = time.monotonic()
     wait_for(lambda: library.jobs()[0].status.is_terminal(), "the job's end")
-    print(f"the job had ended {time.monotonic() - began_s:.1f} s after the run was cancelled")
+    (stopped,) = library.jobs()
+    assert stopped.status.value == "STOPPED"
+    stop_s = stopped.end_time / 1000 - cancelled_s
+    told = f"the job ended {stop_s:.1f} s after the run was cancelled"
+    print(told)
+    assert 0 < stop_s <= MAX_STOP_S, told
     assert library.end(run.id).state.is_cancelled()
-    assert [one.status.value for one in library.jobs()] == ["STOPPED"]
     done = len(library.published())
     assert done < 12
 
@@ -178,8 +205,12 @@ def test_a_killed_worker_leaves_a_job_that_the_next_run_waits_for(library, stand
     assert [one.submission_id[-2:] for one in library.jobs()] == ["-1", "-2"]
     totals = [report.totals for report in library.reports()]
     assert [(one.done, one.skipped) for one in totals] == [(12, 0), (1, 12)]
+    assert is_kept(f"{run.id}/1")  # for all that the server knows
     with client() as prefect:  # nobody else would ever end it
         prefect.set_flow_run_state(run.id, Crashed(), force=True)
+    assert not is_kept(f"{run.id}/1")
+    assert not is_kept(f"{rerun.id}/1")
+    assert is_kept(f"{uuid4()}/1")  # of another server
 
 
 def test_a_node_that_dies_costs_no_video(library, stand, tmp_path):
@@ -239,19 +270,26 @@ def test_one_process_serves_the_deployments(library, stand, media):
         assert run.state.message.startswith("1 done, 0 skipped, 0 failed")
     finally:
         stand.kill("serve")
-        stand.prefect("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
+        stand.prefect(
+            "deploy", "--name", "enhance-library", "--prefect-file", "deploy/prefect.yaml"
+        )
         stand.start_worker()
 
 
-def test_a_killed_server_that_comes_back_costs_no_result(library, stand, tmp_path):
+def test_a_killed_server_that_comes_back_costs_no_result(library, stand, tmp_path, monkeypatch):
+    as_run_of(monkeypatch, deployment_id("train-release/train-release"), "train-release")
+    monkeypatch.setattr(_leases, "_RENEWAL_FRACTION", 0.01)  # not to wait for minutes
     add_many(library, tmp_path, 4)
     run = library.begin(library.parameters(release="restore-tiny"))
     wait_for_job(library)
-    stand.kill("server")
-    wait_for(lambda: library.jobs()[0].status.is_terminal() or library.published(), "a video")
-    stand.start_server()
-    wait_for(lambda: answers(f"{stand.prefect_url}/api/health"), "the server")
-    ended = library.end(run.id)
+    with sole_run() as is_sole:  # nor a run that holds a slot: it outlasts its lease
+        assert is_sole
+        stand.kill("server")
+        shutil.rmtree(stand.leases)  # as if it were away for long, or kept them in memory
+        wait_for(lambda: library.jobs()[0].status.is_terminal() or library.published(), "a video")
+        stand.start_server()
+        wait_for(lambda: answers(f"{stand.prefect_url}/api/health"), "the server")
+        ended = library.end(run.id)
     assert ended.state.is_completed(), library.logs(run.id)
     assert {one.type for one in library.artifacts(run.id)} >= {"markdown", "table"}
     assert len(library.published()) == 4
@@ -273,21 +311,40 @@ def test_an_unreachable_job_server_is_tried_again_and_then_told(library, media, 
     assert attempts_of(state.state_details.flow_run_id, "enhance") == 3
 
 
-def test_a_wrong_recipe_is_refused_before_anything_starts(library, stand):
+def test_a_wrong_recipe_is_refused_before_anything_starts(library):
     wrong = library.parameters(encode={"crf": 99})
     with pytest.raises(PrefectHTTPStatusError, match="crf"):
         library.begin(wrong)
     assert library.jobs() == []
 
 
-def test_missing_credentials_are_refused_before_a_cluster_is_asked(library, monkeypatch):
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    request = Request(
-        source=library.source, destination=library.destination, recipe=Recipe(release="identity")
-    )
-    with pytest.raises(ConfigError, match="s3://"):
-        check.fn(request)
+@pytest.mark.parametrize(
+    ("missing", "recipe", "says"),
+    [
+        (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), {"release": "identity"}, "s3://"),
+        ((), {"release": "no-such"}, "no release named 'no-such'"),
+    ],
+)
+def test_what_is_wrong_is_told_before_a_cluster_is_asked(
+    library, media, monkeypatch, missing, recipe, says
+):
+    library.add("a.mp4", media["h264_mp4"])
+    for name in missing:
+        monkeypatch.delenv(name)
+    with socket.create_server(("127.0.0.1", 0)) as cluster:
+        cluster.setblocking(False)
+        state = enhance_library(
+            source=library.source,
+            destination=library.destination,
+            recipe=Recipe(**recipe),
+            address=f"http://127.0.0.1:{cluster.getsockname()[1]}",
+            return_state=True,
+        )
+        with pytest.raises(BlockingIOError):  # nobody has called
+            cluster.accept()
+    assert state.is_failed()
+    assert says in state.message
+    assert attempts_of(state.state_details.flow_run_id, "check") == 1
 
 
 def test_work_is_refused_without_the_clusters_token(stand):
@@ -324,21 +381,25 @@ def test_ray_job_submit_trains_without_prefect(library, stand, tmp_path):
     assert storage.exists(f"{library.place}/run/quick.safetensors")
 
 
-def test_no_secret_is_anywhere(published, stand, notices, tmp_path):
+def test_no_secret_is_anywhere(published, stand, notices):
     """Last of all: searches what every test before it has left behind."""
-    library, _ = published
+    library, run = published
     needles = {
         "S3": stand.s3_environment["AWS_SECRET_ACCESS_KEY"],
         "Ray": stand.ray_token,
         "Apprise": notices.secret,
     }
-    listed = storage.list_objects("s3://bucket/published/out")
+    listed = storage.list_objects("s3://bucket")
     objects = {one.uri: storage.read_bytes(one.uri) for one in listed}
     files = {path: path.read_bytes() for path in stand.folder.rglob("*") if is_searched(path)}
-    jobs = {"jobs": repr([vars(job) for job in library.jobs()]).encode()}
+    token = {"Authorization": f"Bearer {stand.ray_token}"}
+    jobs = {"jobs": httpx.get(f"{stand.ray_url}/api/jobs/", headers=token, timeout=120).content}
+    places = objects | files | jobs
     assert len(files) > 10
+    assert len([k for k, v in places.items() if run.name.encode() in v]) > 1  # it would be found
+    assert library.source.encode() in places["jobs"]
     for name, secret in needles.items():
-        found = [str(k) for k, v in (objects | files | jobs).items() if secret.encode() in v]
+        found = [str(k) for k, v in places.items() if secret.encode() in v]
         assert not found, f"the secret of {name} is in {found}"
 
 
@@ -386,8 +447,20 @@ def submitted(stand, module: str, *arguments: str) -> str:
     return done.stdout
 
 
+def deployment_id(name: str) -> UUID:
+    with client() as prefect:
+        return prefect.read_deployment_by_name(name).id
+
+
+def as_run_of(patch: pytest.MonkeyPatch, deployment: UUID, name: str) -> None:
+    """Make code of this process believe that it is a run of a flow and deployment ``name``."""
+    patch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(deployment))
+    patch.setenv("PREFECT__RUNTIME__DEPLOYMENT__NAME", name)
+    patch.setenv("PREFECT__RUNTIME__FLOW_RUN__FLOW_NAME", name)
+
+
 def completed_runs(deployment_id) -> list[FlowRun]:
-    return [one for one in runs_of(deployment_id) if one.state.is_completed()]
+    return [one for one in runs_of(deployment_id) if one.state.name == "Completed"]
 
 
 def runs_of(deployment_id) -> list[FlowRun]:
