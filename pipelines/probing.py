@@ -4,7 +4,7 @@ from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
 from pipelines.sources import drop_copies, local_copy, local_source
 from vgen.config import DeinterlaceMode, Recipe
 from vgen.enhance.plan import plan_spans
-from vgen.errors import MediaError, ProbeError, StorageError
+from vgen.errors import FullError, MediaError, ProbeError, StorageError
 from vgen.media.encoders import resolve_encoding
 from vgen.media.facts import EncodePlan, VideoInfo
 from vgen.media.field_survey import survey_fields
@@ -53,6 +53,8 @@ def probe_source(
                 encode = resolve_container(ref.uri, info, encode, open_path=path)
     except MediaError as error:
         return ProbedVideo(fault=fault_of("probe", error))
+    except FullError:
+        raise  # a copy found no room; the next video would not either
     except StorageError as error:
         # The listing showed it a moment ago: it went away, or may not be read.
         return ProbedVideo(fault=fault_of("probe", ProbeError(str(error), uri=ref.uri)))

@@ -8,7 +8,8 @@ VgenError
 |   |-- EncodeError     the encoder or container refused the frames or the settings
 |   `-- VerifyError     the output does not match the plan
 |-- StorageError        an object is missing, changed under us, or not ours to overwrite
-|   `-- MissingError    no object lies at this URI
+|   |-- MissingError    no object lies at this URI
+|   `-- FullError       a disk or a quota is used up
 `-- ReleaseError        a checkpoint or release does not fit the code or the recipe
 
 A ``MediaError`` fails one video and reaches the report; every other class stops the run.
@@ -30,6 +31,10 @@ class StorageError(VgenError):
 
 class MissingError(StorageError):
     """No object lies at this URI."""
+
+
+class FullError(StorageError):
+    """A disk or a quota is used up."""
 
 
 class ReleaseError(VgenError):

@@ -1,5 +1,6 @@
 """Objects that ranges do not serve are fetched once by whoever works on them."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pipelines.release_files import resolve_release
 from pipelines.sources import drop_copies, local_copy
 from vgen import storage
 from vgen.config import Recipe
+from vgen.errors import FullError
 from vgen.records import VideoRef
 
 
@@ -44,6 +46,23 @@ def test_a_probe_fetches_an_object_once_into_scratch_and_leaves_nothing(
     assert probed.fault is None
     assert [place.is_relative_to(tmp_path / "scratch") for place in fetched] == [True]
     assert not [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_is_no_fault_of_the_video(media, fetched, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", full)
+    spec = resolve_release("restore-tiny").spec
+    with pytest.raises(FullError, match=r"cannot download .*: No space left on device"):
+        probe_source(stored(media["mpeg4_avi"]), Recipe(), spec, None)
+
+
+def test_an_object_that_went_away_fails_its_video(media, fetched):
+    ref = stored(media["mpeg4_avi"])
+    storage.delete(ref.uri)
+    probed = probe_source(ref, Recipe(), resolve_release("restore-tiny").spec, None)
+    assert "not found" in probed.fault.message
 
 
 def test_an_mp4_is_not_fetched(media, fetched):

@@ -8,6 +8,7 @@ from vgen.errors import (
     ConfigError,
     DecodeError,
     EncodeError,
+    FullError,
     MediaError,
     MissingError,
     ProbeError,
@@ -26,6 +27,7 @@ TREE = {
     VerifyError: MediaError,
     StorageError: VgenError,
     MissingError: StorageError,
+    FullError: StorageError,
     ReleaseError: VgenError,
 }
 

@@ -10,7 +10,6 @@ references of QuickTime files stay off, as FFmpeg has them by default.
 Every exception of PyAV, FFmpeg and the file underneath becomes a ``MediaError`` in ``translated``.
 """
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -22,8 +21,8 @@ import av
 import av.error
 from av.container import InputContainer
 
-from vgen.errors import MediaError, ProbeError, StorageError
-from vgen.storage import is_local, local_path, open_read
+from vgen.errors import FullError, MediaError, ProbeError
+from vgen.storage import NO_ROOM, is_local, local_path, open_read
 
 FORMATS = (
     # Containers with an index or timestamps of their own.
@@ -38,7 +37,6 @@ FORMATS = (
 _REMOTE_BUFFER = 1 << 18  # bytes asked of object storage at a time: few requests, little waste
 FOREIGN_ERRORS = (av.error.FFmpegError, OSError, ValueError, IndexError, OverflowError, EOFError)
 """What PyAV, FFmpeg and files raise; use ``translated`` unless the error is to be passed over."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -49,13 +47,13 @@ def translated(uri: str, kind: type[MediaError] = ProbeError) -> Iterator[None]:
 
     Raises:
         MediaError: of class ``kind``, with one sentence that says what the library said.
-        StorageError: a disk is full, which is no fault of the file.
+        FullError: a disk is full, which is no fault of the file.
     """
     try:
         yield
     except FOREIGN_ERRORS as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise StorageError(
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise FullError(
                 f"{error.strerror} while working on {uri!r}; "
                 "free some, or let VGEN_SCRATCH name a folder on another disk"
             ) from error

@@ -6,6 +6,7 @@ a message.
 """
 
 from vgen.storage.facts import ObjectStat
+from vgen.storage.faults import NO_ROOM
 from vgen.storage.local import TEMPORARY_PREFIX
 from vgen.storage.objects import (
     check_reachable,
@@ -33,6 +34,7 @@ from vgen.storage.uris import (
 )
 
 __all__ = [
+    "NO_ROOM",
     "TEMPORARY_PREFIX",
     "ObjectStat",
     "check_reachable",

@@ -4,6 +4,7 @@ The original stays the cause, for ``VGEN_DEBUG``; what people and reports see is
 the remedy.
 """
 
+import errno
 import os
 import re
 import sys
@@ -20,7 +21,10 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from vgen.errors import MissingError, StorageError, VgenError
+from vgen.errors import FullError, MissingError, StorageError, VgenError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk or a quota is used up."""
 
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 _USER_INFO = re.compile(r"//[^/@\s]+@")
@@ -42,7 +46,9 @@ def translated(action: str, uri: str) -> Iterator[None]:
         reason = "the bucket does not exist" if code_of(error) == "NoSuchBucket" else "not found"
         raise MissingError(f"cannot {action} {uri!r}: {reason}") from error
     except _foreign_errors() as error:
-        raise StorageError(f"cannot {action} {uri!r}: {_reason(error)}") from error
+        is_full = isinstance(error, OSError) and error.errno in NO_ROOM
+        kind = FullError if is_full else StorageError
+        raise kind(f"cannot {action} {uri!r}: {_reason(error)}") from error
 
 
 def code_of(error: BaseException) -> str:

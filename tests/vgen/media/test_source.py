@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from vgen import storage
-from vgen.errors import DecodeError, EncodeError, MissingError, ProbeError, StorageError
+from vgen.errors import DecodeError, EncodeError, FullError, MissingError, ProbeError
 from vgen.media.source import FORMATS, open_source, translated
 
 
@@ -322,10 +322,10 @@ def test_a_full_disk_is_no_fault_of_the_file():
             frame = av.VideoFrame.from_ndarray(np.zeros((768, 512), np.uint8), format="yuv420p")
             output.mux(stream.encode(frame))
 
-    with pytest.raises(StorageError, match=r"^No space left .*'clip.mp4'.*VGEN_SCRATCH"):
+    with pytest.raises(FullError, match=r"^No space left .*'clip.mp4'.*VGEN_SCRATCH"):
         write()
 
 
 def test_a_quota_that_is_used_up_is_no_fault_of_the_file():
-    with pytest.raises(StorageError, match="VGEN_SCRATCH"), translated("clip.mp4"):
+    with pytest.raises(FullError, match="VGEN_SCRATCH"), translated("clip.mp4"):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
