@@ -15,6 +15,7 @@ from vgen.media.timeline import Timeline
 from vgen.post.chain import Chain, ChainPlan
 from vgen.post.deflicker import DeflickerPlan
 from vgen.post.denoise import DenoisePlan
+from vgen.post.stabilize import ShotPath, StabilizePlan
 from vgen.post_options import ColorOptions, PostSettings
 
 PLAN = ChainPlan(
@@ -42,10 +43,10 @@ def pixels(frames):
     return np.stack([np.concatenate([p.ravel() for p in planes_of(f)]) for f in frames]).astype(int)
 
 
-def spans_for(enhancer, most):
+def spans_for(enhancer, most, frames=CLIP):
     timeline = Timeline(
-        pts=tuple(frame.pts for frame in CLIP), keyframes=(0,), access="seek", last_duration=1,
-        time_base=CLIP[0].time_base,
+        pts=tuple(frame.pts for frame in frames), keyframes=(0,), access="seek", last_duration=1,
+        time_base=frames[0].time_base,
     )  # fmt: skip
     reach = SETTINGS.reach
     lead, tail = enhancer.spec.lead + reach, enhancer.spec.tail + reach
@@ -76,6 +77,27 @@ def test_frames_do_not_depend_on_where_spans_were_cut(kind):
         assert np.allclose(noted, points, atol=0.02)
 
     holds()
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "gray"])
+def test_enlarged_frames_are_steadied_and_filtered_alike_in_spans(name):
+    """A release that doubles the size: the path is the source's, the noise is within shots."""
+    frames, video = noise_frames(name, 18, 10, 14), video_of(name, 18, 10)
+    enhancer, steps = small_enhancer(2, window=3), ("denoise", "stabilize", "grain")
+    maps = tuple((0.01 * (t % 3), -0.01 * (t % 2), 1.0, 0.01) for t in range(9))
+    stabilize = StabilizePlan(aspect=1.8, paths=(ShotPath(start=5, zoom=0.9, maps=maps),))
+    plan = PLAN.model_copy(update={"stabilize": stabilize})
+
+    def made(span):
+        finish = finish_of(PostSettings(steps=steps), plan)
+        shown = frames[span.start - span.lead : span.stop + span.tail]
+        return finished(enhancer, shown, span, finish, video)
+
+    [whole] = [made(span) for span in spans_for(enhancer, 14, frames)]
+    assert {(frame.width, frame.height, frame.format.name) for frame in whole} == {(36, 20, name)}
+    pieces = [frame for span in spans_for(enhancer, 4, frames) for frame in made(span)]
+    assert [frame.pts for frame in pieces] == [frame.pts for frame in frames]
+    assert np.abs(pixels(pieces) - pixels(whole)).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "gray", "gbrp"])
