@@ -79,7 +79,8 @@ def _encode(
     with translated(uri, EncodeError):
         container = av.open(f"file:{path}", "w", format=plan.chunk_format)
     with container:
-        with translated(uri, EncodeError):
+        asked = f"{plan.encoder} refuses {plan.width}x{plan.height} {plan.pixel_format}"
+        with translated(uri, EncodeError, what=asked):
             stream = open_encoder(container, plan)
         for frame in _chained(first, frames):
             _check(frame, plan, frame_pts)

@@ -21,7 +21,7 @@ import av
 import av.error
 from av.container import InputContainer
 
-from vgen.errors import FullError, MediaError, ProbeError
+from vgen.errors import EncodeError, FullError, MediaError, ProbeError
 from vgen.storage import NO_ROOM, is_local, local_path, open_read
 
 FORMATS = (
@@ -40,8 +40,10 @@ FOREIGN_ERRORS = (av.error.FFmpegError, OSError, ValueError, IndexError, Overflo
 
 
 @contextmanager
-def translated(uri: str, kind: type[MediaError] = ProbeError) -> Iterator[None]:
+def translated(uri: str, kind: type[MediaError] = ProbeError, *, what: str = "") -> Iterator[None]:
     """Turn what PyAV, FFmpeg or the file raises inside the block into ``kind`` for ``uri``.
+
+    ``what`` says what was not possible, where it is not that the file cannot be read or written.
 
     Keep the block around foreign calls only: a ``ValueError`` of our own would be hidden in it.
 
@@ -57,7 +59,8 @@ def translated(uri: str, kind: type[MediaError] = ProbeError) -> Iterator[None]:
                 f"{error.strerror} while working on {uri!r}; "
                 "free some, or let VGEN_SCRATCH name a folder on another disk"
             ) from error
-        raise kind(_sentence(error), uri=uri) from error
+        usual = "cannot be written" if kind is EncodeError else "cannot be read"
+        raise kind(_sentence(error, what or usual), uri=uri) from error
 
 
 @contextmanager
@@ -161,7 +164,7 @@ def _lacks_index(file: BinaryIO) -> bool:
     return bool(kinds) and kinds[0] in (b"ftyp", b"wide", b"mdat") and b"moov" not in kinds
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, what: str = "cannot be read") -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, PermissionError):
@@ -169,4 +172,4 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return "a folder, not a file"
     said = error.strerror if isinstance(error, av.error.FFmpegError | OSError) else str(error)
-    return f"cannot be read: {said or type(error).__name__}"
+    return f"{what}: {said or type(error).__name__}"

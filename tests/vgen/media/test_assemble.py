@@ -304,7 +304,7 @@ def test_a_container_that_refuses_the_video_is_told(media, tmp_path):
     pts = job["info"].num_frames
     job["plan"] = plan.model_copy(update={"container": "mov"})
     job["chunks"] = [sealed_chunk(moving_frames(plan, range(pts)), plan, tmp_path / "av1")]
-    with pytest.raises(EncodeError, match="cannot be read: Invalid argument"):
+    with pytest.raises(EncodeError, match="cannot be written: Invalid argument"):
         assemble_video(**job)
     assert not job["out_path"].exists()
 
