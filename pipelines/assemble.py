@@ -15,6 +15,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from pipelines.analysis import Analysis, read_analysis
 from pipelines.claim import Publishing, obstacle, pending_uri, published_manifest
@@ -251,7 +252,9 @@ def _publish(
     storage.write_bytes(record_uri, record.model_dump_json().encode())
     if storage.is_local(destination):
         # The slow copy from scratch goes below _vgen: a kill leaves nothing beside the outputs.
-        staged = storage.join(chunk_prefix(destination, job.work_key), "staged-output")
+        # Its name is its own: another run may be publishing the same video.
+        name = f"staged-output-{uuid4().hex}"
+        staged = storage.join(chunk_prefix(destination, job.work_key), name)
         storage.publish(path, staged)
         path = Path(staged)
     storage.publish(path, job.output_uri)

@@ -24,8 +24,9 @@ from pipelines.scratch import scratch, sweep_scratch
 from pipelines.sources import local_source, unchanged
 from pipelines.span import SpanRun, produce_chunk
 from vgen import storage
-from vgen.errors import MediaError
+from vgen.errors import MediaError, StorageError
 from vgen.manifest import chunk_prefix
+from vgen.media.chunk import read_facts
 from vgen.records import Fault, Span
 
 if TYPE_CHECKING:
@@ -104,8 +105,25 @@ def produce_row(row: Row, enhancer: "Enhancer", context: RunContext) -> Row:
 
 
 def publish_chunk(path: Path, uri: str) -> None:
-    """Make a sealed chunk file an object, whole or not at all."""
-    storage.publish(path, uri)
+    """Make a sealed chunk file an object, whole or not at all.
+
+    Another run may put its own there at the same moment. That one is as good, though its size may
+    differ by the figures in it.
+    """
+    try:
+        storage.publish(path, uri)
+    except StorageError:
+        if not _is_chunk(uri):
+            raise
+
+
+def _is_chunk(uri: str) -> bool:
+    try:
+        with storage.open_read(uri) as stream:
+            read_facts(stream, name=uri)
+    except StorageError:
+        return False
+    return True
 
 
 def job_of(row: Row, context: RunContext) -> tuple[VideoJob, Span, str]:

@@ -21,8 +21,11 @@ def scratch_root() -> Path:
 def scratch(purpose: str) -> Iterator[Path]:
     """Yield a new empty folder of this process, removed at the end of the body."""
     home = scratch_root() / str(os.getpid())
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=home))
+    folder: Path | None = None
+    while folder is None:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileNotFoundError):  # another thread's scratch was the last one
+            folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=home))
     try:
         yield folder
     finally:

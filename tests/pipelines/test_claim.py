@@ -1,6 +1,7 @@
 """An output goes where nothing of somebody else's lies, and one bad name is no matter of others."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -92,6 +93,19 @@ def test_chunks_that_another_run_used_up_count_as_done(produced, tmp_path):
     (tmp_path / "out" / "_vgen" / "manifests" / "vfr.mp4.json").unlink()
     with pytest.raises(StorageError, match="not found"):
         produced.assemble()
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_runs_that_work_on_one_video_at_the_same_time_all_end_well(media, tmp_path, attempt):
+    one = bare(media["one_frame_mp4"], tmp_path / "out", RECIPE, span_frames=None)
+
+    def run(_) -> str:
+        assert not any(row["fault"] for row in one.produce())
+        return one.assemble().outcome.status
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == ["done"] * 4
+    assert not list((tmp_path / "out" / "_vgen" / "chunks").iterdir())
 
 
 def test_a_source_that_changes_while_it_is_read_is_its_own_fault(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,6 +23,17 @@ def test_a_scratch_folder_is_removed_when_its_body_raises():
 
     with pytest.raises(ValueError, match="torn"):
         torn()
+    assert list(scratch_root().iterdir()) == []
+
+
+def test_threads_of_a_process_do_not_take_each_others_place():
+    def use(number: int) -> None:
+        for _ in range(50):
+            with scratch("span") as folder:
+                (folder / str(number)).touch()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(use, range(8)))
     assert list(scratch_root().iterdir()) == []
 
 
