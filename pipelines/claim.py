@@ -4,6 +4,7 @@ A file that vgen did not publish is never replaced unasked. Whatever else keeps 
 place is a matter of that one name too, and fails that video alone.
 """
 
+import contextlib
 import hashlib
 import logging
 from pathlib import Path, PurePosixPath
@@ -45,11 +46,9 @@ def obstacle(
     """
     output_uri = storage.join(destination, output_path)
     if storage.is_local(destination):
-        if Path(output_uri).is_dir():
-            return f"{output_uri!r} is a folder; move it away"
-        for folder in _folders(destination, output_path):
-            if folder.exists() and not folder.is_dir():
-                return f"{str(folder)!r} is a file where a folder is needed; move it away"
+        fault = _local_obstacle(destination, output_path)
+        if fault is not None:
+            return fault
     if is_overwrite or not storage.exists(output_uri):
         return None
     size_bytes = storage.stat(output_uri).size_bytes
@@ -76,9 +75,21 @@ def published_manifest(destination: str, output_path: str) -> Manifest | None:
         return None
 
 
-def _folders(destination: str, output_path: str) -> list[Path]:
-    """Return the folders between the destination and an output, the uppermost first."""
-    return [Path(destination) / path for path in reversed(PurePosixPath(output_path).parents[:-1])]
+def _local_obstacle(destination: str, output_path: str) -> str | None:
+    output, parts = Path(destination, output_path), PurePosixPath(output_path).parts
+    try:
+        for name in (*parts, f"{parts[-1]}.json"):  # of the manifest, the longest of all
+            with contextlib.suppress(FileNotFoundError):
+                Path(destination, name).lstat()  # refused where it is too long
+        if output.is_dir():
+            return f"{str(output)!r} is a folder; move it away"
+        # The folders between the destination and the output.
+        for folder in (Path(destination, one) for one in PurePosixPath(output_path).parents[:-1]):
+            if folder.exists() and not folder.is_dir():
+                return f"{str(folder)!r} is a file where a folder is needed; move it away"
+    except OSError as error:
+        return f"{str(output)!r} cannot be written: {error.strerror}"
+    return None
 
 
 def _digest(uri: str) -> str:

@@ -74,6 +74,12 @@ def test_a_file_in_place_of_an_outputs_folder_is_told(tmp_path):
     assert "is a file where a folder is needed; move it away" in told(tmp_path)
 
 
+def test_a_name_too_long_for_the_destination_is_told(tmp_path):
+    assert told(tmp_path, f"{'a' * 240}.mp4") is None
+    assert "cannot be written: File name too long" in told(tmp_path, f"{'a' * 250}.mp4")
+    assert "cannot be written: File name too long" in told(tmp_path, f"{'a' * 260}/b.mp4")
+
+
 def test_a_broken_manifest_fails_its_video_alone(produced, tmp_path):
     """It used to stop the run, and every run after it."""
     (tmp_path / "out" / "vfr.mp4").write_bytes(b"whose?")
