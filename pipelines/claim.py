@@ -5,6 +5,7 @@ place is a matter of that one name too, and fails that video alone.
 """
 
 import contextlib
+import errno
 import hashlib
 import logging
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,9 @@ from vgen import storage
 from vgen.errors import StorageError
 from vgen.manifest import Manifest, chunk_prefix, manifest_uri, read_manifest
 from vgen.records import Record
+
+# What a file system says of a name, and not of itself.
+_OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EILSEQ)
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +92,8 @@ def _local_obstacle(destination: str, output_path: str) -> str | None:
             if folder.exists() and not folder.is_dir():
                 return f"{str(folder)!r} is a file where a folder is needed; move it away"
     except OSError as error:
+        if error.errno not in _OF_ONE_NAME:
+            raise StorageError(f"cannot look at {str(output)!r}: {error.strerror}") from error
         return f"{str(output)!r} cannot be written: {error.strerror}"
     return None
 
