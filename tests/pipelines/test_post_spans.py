@@ -30,17 +30,17 @@ WIDTH, HEIGHT, NUM_FRAMES, CUT = 160, 96, 40, 23
 assert NUM_FRAMES < MIN_FRAMES, "one span unless smaller ones are asked for"
 
 
-def frames(flicker: float = 0.06) -> np.ndarray:
-    """``[T, H, W, 3]``: two shots, the second upside down."""
+def frames(flicker: float = 0.06, second: float = 1.0, pan: float = 1.5) -> np.ndarray:
+    """``[T, H, W, 3]``: two shots, the second upside down and as bright as asked for."""
     rng = np.random.default_rng(3)
     still = scene(HEIGHT + 80, WIDTH + 120)
     made = []
     for t in range(NUM_FRAMES):
-        x, y = 20 + 1.5 * t + rng.normal(0, 1.5), 20 + rng.normal(0, 1.5)
+        x, y = 20 + pan * t + rng.normal(0, 1.5), 20 + rng.normal(0, 1.5)
         picture = shown_from(still, x, y, (HEIGHT, WIDTH)).astype(float)
         picture *= np.array([1.15, 1.0, 0.85]) * (0.8 + flicker * rng.normal())
         picture += rng.normal(0, 6, picture.shape)
-        made.append(picture[::-1] if t >= CUT else picture)
+        made.append(second * picture[::-1] if t >= CUT else picture)
     return np.stack(made).clip(0, 255).astype(np.uint8)
 
 
@@ -119,7 +119,7 @@ def test_colour_alone_is_measured_at_keyframes_and_finds_shots_to_the_frame(
     """Whether the encoder marked the cut, had a rhythm, or had no second keyframe at all."""
     path = tmp_path / "clip.mp4"
     # Three keyframes of a flickering shot say less of its light than all of its frames do.
-    encoded(path, *arguments, "-sc_threshold", threshold, flicker=0.0)
+    encoded(path, *arguments, "-sc_threshold", threshold, flicker=0.0, second=0.6)
     plans = []
     for steps in (("color",), ("color", "deflicker")):
         plan = bare(path, tmp_path / "-".join(steps), recipe_of(*steps), span_frames=15)
@@ -129,6 +129,17 @@ def test_colour_alone_is_measured_at_keyframes_and_finds_shots_to_the_frame(
     for few, all_of_them in zip(*(plan.shots for plan in plans), strict=True):
         pairs = zip(few.grades[0].matrix, all_of_them.grades[0].matrix, strict=True)
         assert all(one == pytest.approx(other, abs=0.03) for one, other in pairs)
+
+
+@pytest.mark.parametrize("forced", [(), ("-force_key_frames", "expr:eq(n,13)")])
+def test_a_moving_camera_starts_no_shot_where_colour_alone_is_asked_for(tmp_path, forced):
+    """Keyframes of a fast pan differ, in and out of turn, and one correction serves them all."""
+    path = tmp_path / "clip.mp4"
+    encoded(path, "-g", "10", "-sc_threshold", "0", *forced, flicker=0.0, pan=2.5)
+    plan = bare(path, tmp_path / "out", recipe_of("color"), span_frames=15)
+    assert plan.analyze() is None
+    # The two shots show one picture in one light.
+    assert plan.analysis().curves.shots == (0,)
 
 
 def test_stretches_are_the_spans_with_one_frame_before(clip, tmp_path):
