@@ -22,10 +22,12 @@ from vgen.media.probe import probe_video
 from vgen.records import Span, VideoRef
 
 CLIPS = (
+    "intel_bottle_360p",
+    "intel_one_by_one_432p",
+    "bbb_720p_30s",
+    "opencv_cup",
     "street_dog_720p_audio",
     "bbb_1080p60_audio",
-    "dark_1080p50_pcm",
-    "shaky_handheld_360p_msmpeg4",
 )
 ROUNDS = 3
 
