@@ -82,7 +82,7 @@ def show_releases(entries: list[ShelfEntry], console: Console) -> None:
             entry.architecture.rpartition("_")[2],
             f"x{entry.scale}",
             f"{entry.size_bytes / 1e6:.2f}",
-            gain if entry.against is None else f"{gain} over {entry.against}",
+            gain,
         )
         table.add_row(*cells)
     console.print(table)

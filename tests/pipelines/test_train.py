@@ -241,7 +241,7 @@ def test_storage_that_cannot_be_written_stops_the_run_and_a_rerun_goes_on(
         ("data", ("--workers", "64"), "64 workers need as many CPUs, and Ray has"),
         ("data", ("--workers", "2", "--batch", "1"), "2 workers cannot share a batch of 1"),
         ("data", ("--workers", "1", "--min-workers", "2"), "--min-workers 2 is more than"),
-        ("data", ("--batch", "0"), "batch Input should be greater than or equal to 1"),
+        ("data", ("--batch", "0"), "batch: Input should be greater than or equal to 1"),
         ("data", ("--seconds", "5"), "budget either in steps or in seconds"),
     ],
 )

@@ -14,6 +14,7 @@ never refused. Nothing that is pointed to is ever changed or deleted here.
 
 import os
 import re
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,7 +23,7 @@ from uuid import uuid4
 from pydantic import Field, ValidationError
 
 from vgen import storage
-from vgen.errors import ReleaseError, StorageError
+from vgen.errors import MissingError, ReleaseError, StorageError
 from vgen.models.release import IDENTITY, MAX_NAME_LENGTH, read_header, release_digest
 from vgen.records import Record
 
@@ -30,6 +31,9 @@ REGISTRY_VARIABLE = "VGEN_REGISTRY"
 VERSION_LENGTH = 16
 MAX_POINTER_BYTES = 1 << 20
 MAX_RELEASE_BYTES = 4 << 30
+REPLACING_S = (0.1, 0.2, 0.4, 0.8)
+"""Waits for a pointer that is gone for a moment: stores without conditional writes put an object in
+another's place in two moves, and pointers are never deleted."""
 
 _NUMBER = re.compile(r"(\d{1,9})\.json")
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_LENGTH - 1}}}")
@@ -111,7 +115,7 @@ def read_pointer(registry: str, name: str, number: int) -> Pointer:
     """
     uri = _pointer_uri(registry, name, number)
     try:
-        pointer = Pointer.model_validate_json(storage.read_bytes(uri, 0, MAX_POINTER_BYTES))
+        pointer = Pointer.model_validate_json(_content(uri))
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "document"
@@ -124,6 +128,15 @@ def read_pointer(registry: str, name: str, number: int) -> Pointer:
             f"{uri!r} points for {pointer.name!r} number {pointer.number}; it was moved or copied"
         )
     return pointer
+
+
+def _content(uri: str) -> bytes:
+    for wait_s in REPLACING_S:
+        try:
+            return storage.read_bytes(uri, 0, MAX_POINTER_BYTES)
+        except MissingError:
+            time.sleep(wait_s)
+    return storage.read_bytes(uri, 0, MAX_POINTER_BYTES)
 
 
 def publish(registry: str, name: str, path: Path) -> tuple[str, str]:

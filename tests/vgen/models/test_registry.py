@@ -1,6 +1,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from pathlib import Path
+from threading import Barrier, Timer
 
 import pytest
 
@@ -108,6 +109,18 @@ def test_only_what_is_published_can_be_promoted(shelf, files):
     bad.write_bytes(b"nothing")
     with pytest.raises(ReleaseError, match="not a safetensors file"):
         registry.publish(shelf, "toy", bad)
+
+
+def test_a_pointer_that_is_away_while_it_is_replaced_is_waited_for(shelf, files):
+    made = promote(shelf, files[0])
+    place = Path(shelf) / "toy" / "current" / "1.json"
+    aside = place.rename(place.with_suffix(".aside"))
+    back = Timer(0.3, aside.rename, [place])
+    back.start()
+    assert registry.read_pointer(shelf, "toy", 1) == made
+    back.join()
+    with pytest.raises(StorageError, match="not found"):
+        registry.read_pointer(shelf, "toy", 2)
 
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
