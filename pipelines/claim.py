@@ -11,7 +11,7 @@ import logging
 from pathlib import Path, PurePosixPath
 
 from vgen import storage
-from vgen.errors import StorageError
+from vgen.errors import MissingError, StorageError
 from vgen.manifest import Manifest, chunk_prefix, manifest_uri, read_manifest
 from vgen.records import Record
 
@@ -69,11 +69,10 @@ def obstacle(
 
 def published_manifest(destination: str, output_path: str) -> Manifest | None:
     """Return the manifest of an output; None where there is none, or one that cannot be read."""
-    uri = manifest_uri(destination, output_path)
-    if not storage.exists(uri):
-        return None
     try:
-        return read_manifest(uri)
+        return read_manifest(manifest_uri(destination, output_path))
+    except MissingError:
+        return None
     except StorageError as error:
         log.warning("manifest left out: %s", error)
         return None
