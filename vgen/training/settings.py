@@ -112,8 +112,8 @@ class TrainFlags(_Settings):
     patch_px: Annotated[int, Field(ge=16, multiple_of=8)] = 64
     """Height and width of a sample, in input pixels."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the networks' arithmetic: auto is bfloat16 on a GPU and float32 on a CPU. On CPUs with
-    matrix units (AMX) bfloat16 is up to twice as fast, and on others slower."""
+    """Of the networks' arithmetic: auto is bfloat16 on a GPU and float32 on a CPU. bfloat16
+    is for CPUs that compute with it (AMX); the progress lines show what it gains."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     """Peak of the schedule."""
     warmup_steps: Annotated[int, Field(ge=1)] = 200
