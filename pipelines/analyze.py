@@ -156,7 +156,8 @@ def analyzed(job: VideoJob, parts: Sequence[Observed], context: RunContext) -> A
         stats,
         cuts,
         aspect=shown_aspect(job.info.video),
-        reference=context.post_files.reference,
+        rate=len(stats) / max(job.info.duration_s, 1e-3),
+        reference=context.post_files.reference if settings.color.reference else None,
     )
     curves = curves_of(stats, cuts, plan, job.info.num_frames)
     return Analysis(

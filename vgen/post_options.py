@@ -47,6 +47,9 @@ class ColorOptions(_Options):
     """URI of a 3-D look-up table (.cube), applied last."""
     reference: str | None = None
     """URI of a still whose colours every shot is matched to, in place of the automatic part."""
+    hdr: bool = False
+    """Whether HDR sources (PQ, HLG) are changed too, and then only by hand and by the table, in
+    their own code values: what is known of usual pictures, and a reference, holds for SDR."""
 
 
 class DenoiseOptions(_Options):
@@ -71,8 +74,8 @@ class StabilizeOptions(_Options):
     """Camera path of each shot."""
 
     smoothness: Annotated[float, Field(gt=0, le=4)] = 1.0
-    """Motion in waves of less than about 100 frames times this is taken for shake; slower motion is
-    kept."""
+    """Motion in waves of less than about two seconds times this is taken for shake; slower motion
+    is kept."""
     max_crop: Annotated[float, Field(gt=0, le=0.4)] = 0.12
     """Largest share of the width that the stable picture may lose; no more is cut than needed."""
     tripod: bool = False

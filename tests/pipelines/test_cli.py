@@ -38,7 +38,10 @@ def refused(capsys, *arguments) -> str:
         (["--strength", "2"], "strength"),
         (["--encode.crf", "64"], "encode.crf"),
         (["--encode.codec", "h264", "--encode.crf", "60"], "crf of h264 is 0 to 51, got 60"),
-        (["--release", "no-such"], "no release named 'no-such'; bundled are generate-demo, identity"),
+        (
+            ["--release", "no-such"],
+            "no release named 'no-such'; bundled are generate-demo, identity",
+        ),
         (["--release", "no/such.safetensors"], "no release file"),
         (["--encode.pixel-format", "yuv999p"], "yuv999p"),
         (["--post.steps", "polish"], "polish"),

@@ -158,6 +158,18 @@ def test_hdr_is_left_alone_by_color_and_said_so(media: Media, tmp_path):
     assert shown(Path(outcome.output_uri)).hashes == shown(media["hdr10_mkv"]).hashes
 
 
+def test_hdr_is_graded_by_hand_where_that_is_asked_for(media: Media, tmp_path):
+    post = {"steps": ("color",), "color": {"hdr": True, "saturation": 0.0}}
+    recipe = load_recipe(None, {"post": post, "encode": LOSSLESS, "deinterlace": "never"})
+    plan = bare(media["hdr10_mkv"], tmp_path / "out", recipe, span_frames=None)
+    assert not any(row["fault"] for row in plan.produce())
+    outcome = plan.assemble().outcome
+    assert "color: only as set by hand and by table, as the source is HDR (PQ)" in outcome.notes
+    with cv2_video(Path(outcome.output_uri)) as video:
+        picture = video.read()[1].astype(int)
+    assert np.abs(picture - picture.mean(-1, keepdims=True)).max() <= 2, "gray"
+
+
 @pytest.mark.parametrize("name", ["damaged.mp4", "damaged.ts", "vfr_mp4", "gray_mkv", "rgb_mkv"])
 def test_damaged_and_unusual_videos_are_measured_and_corrected(media: Media, tmp_path, name):
     recipe = load_recipe(None, {"post": {"steps": ALL}, "encode": {"codec": "ffv1"}})
@@ -181,7 +193,11 @@ def test_a_fault_of_the_file_is_found_by_the_analysis(media: Media, tmp_path):
     assert not Path(analysis_uri(str(tmp_path / "out"), "key")).exists()
 
 
-STEPS = ("--post.steps", "denoise", "--post.steps", "deflicker", "--post.denoise.sigma", "4")
+STEPS = (
+    *(word for step in ("denoise", "deflicker", "color", "stabilize")
+      for word in ("--post.steps", step)),
+    "--post.denoise.sigma", "4",
+)  # fmt: skip
 FLAGS = ("--release", "identity", "--encode.preset", "ultrafast", "--json")
 
 

@@ -63,6 +63,7 @@ def plan_chain(
     cuts: Sequence[int],
     *,
     aspect: float,
+    rate: float,
     reference: FrameStats | None = None,
 ) -> ChainPlan:
     """Reduce a video's measures to the numbers its steps need.
@@ -72,6 +73,7 @@ def plan_chain(
         stats: What ``merge_stats`` returns; may be empty where no frames are needed.
         cuts: Numbers of the frames that start a shot.
         aspect: Width by height of the shown picture.
+        rate: Frames a second, on average.
         reference: What ``measure_picture`` says of the still that ``color`` matches.
     """
     plan = ChainPlan()
@@ -83,7 +85,9 @@ def plan_chain(
     if "deflicker" in settings.steps:
         parts["deflicker"] = plan_deflicker(stats, cuts, settings.deflicker)
     if "stabilize" in settings.steps:
-        parts["stabilize"] = plan_stabilize(stats, cuts, settings.stabilize, aspect=aspect)
+        parts["stabilize"] = plan_stabilize(
+            stats, cuts, settings.stabilize, aspect=aspect, rate=rate
+        )
     return plan.model_copy(update=parts)
 
 

@@ -10,12 +10,19 @@ HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 def fitting(settings: PostSettings, video: VideoStream) -> tuple[PostSettings, tuple[str, ...]]:
     """Return the steps that make sense for ``video``, and notes on those that do not.
 
-    What ``color`` knows of usual pictures holds for SDR: an HDR source is left alone by it.
+    What ``color`` knows of usual pictures holds for SDR: an HDR source is left alone by it, and
+    where that is asked for, only what is set by hand is done.
     """
     hdr = HDR_TRANSFERS.get(video.color.transfer)
     if hdr is None or "color" not in settings.steps:
         return settings, ()
-    return settings.without("color"), (f"color: left alone, as the source is HDR ({hdr})",)
+    if not settings.color.hdr:
+        return settings.without("color"), (f"color: left alone, as the source is HDR ({hdr})",)
+    by_hand = settings.color.model_copy(
+        update={"white_balance": 0.0, "exposure": 0.0, "reference": None}
+    )
+    note = f"color: only as set by hand and by table, as the source is HDR ({hdr})"
+    return settings.model_copy(update={"color": by_hand}), (note,)
 
 
 def shown_aspect(video: VideoStream) -> float:

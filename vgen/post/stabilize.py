@@ -37,8 +37,10 @@ STILL_CORNERS, STILL_FRAMES = 0.4, 0.95
 of the shot's frames."""
 MIN_FRAMES = 8
 """Shorter shots have no path to speak of."""
+USUAL_RATE = 27.5
+"""Frames a second that all frames below are meant at; other rates stretch them alike."""
 WAVE_FRAMES = 55.0
-"""Frames a wave at which the trend cuts motion off, for smoothness 1: about two seconds.
+"""Frames a wave at which the trend cuts motion off, for smoothness 1: two seconds.
 Hands and steps shake at half a second to one and a half; a pan that starts and stops takes longer
 than two."""
 SPEED, BEND, MIDDLE = 10.0, 10.0, 0.05
@@ -86,6 +88,7 @@ def plan_stabilize(
     options: StabilizeOptions,
     *,
     aspect: float,
+    rate: float,
 ) -> StabilizePlan:
     """Choose the path of each shot.
 
@@ -94,7 +97,10 @@ def plan_stabilize(
         cuts: Numbers of the frames that start a shot.
         options: What the person asked for.
         aspect: Width by height of the shown picture.
+        rate: Frames a second, on average: shake is told from intended motion by its time.
     """
+    # A person's hands do not shake more slowly for being filmed at more frames a second.
+    longer = options.smoothness * min(max(rate, 5.0), 300.0) / USUAL_RATE
     paths: list[ShotPath] = []
     notes: list[str] = []
     for shot in split_shots(stats, cuts):
@@ -106,7 +112,9 @@ def plan_stabilize(
             notes.append(f"frames {first} to {last} are not stabilized: their motion is unclear")
             continue
         steps = _steps(shot, trusted)
-        maps, zoom, doubt = _chosen(steps, options, aspect, is_trusted=share >= STEADIEST_FROM)
+        maps, zoom, doubt = _chosen(
+            steps, options, aspect, longer, is_trusted=share >= STEADIEST_FROM
+        )
         if doubt:
             notes.append(f"frames {first} to {last} are smoothed only: {doubt}")
         paths.append(_path(first, maps, zoom))
@@ -196,31 +204,33 @@ def _steps(shot: Sequence[FrameStats], trusted: np.ndarray[tuple[int], np.dtype[
 
 
 def _chosen(
-    steps: Maps, options: StabilizeOptions, aspect: float, *, is_trusted: bool
+    steps: Maps, options: StabilizeOptions, aspect: float, longer: float, *, is_trusted: bool
 ) -> tuple[Maps, float, str]:
     """Return the maps, the zoom, and why the path is not the steadiest; empty where it is."""
     if not is_trusted:
-        return *_smoothed(steps, options, aspect), "their motion is unclear"
+        return *_smoothed(steps, options, aspect, longer), "their motion is unclear"
     try:
-        return *_steadied(steps, options, aspect), ""
+        return *_steadied(steps, options, aspect, longer), ""
     except ArithmeticError as error:
         # One shot that a solver gives up on should not stop an archive.
-        return *_smoothed(steps, options, aspect), str(error)
+        return *_smoothed(steps, options, aspect, longer), str(error)
 
 
-def _steadied(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
+def _steadied(
+    steps: Maps, options: StabilizeOptions, aspect: float, longer: float
+) -> tuple[Maps, float]:
     """Return the steadiest maps, and the zoom of the least crop that keeps them as steady."""
     maps = in_windows(
         steps,
-        lambda window: _least_cropped(window, options, aspect),
+        lambda window: _least_cropped(window, options, aspect, longer),
         most_frames=MOST_FRAMES,
         shared_frames=SHARED_FRAMES,
     )
     return maps, largest_crop(maps, aspect=aspect)
 
 
-def _least_cropped(steps: Maps, options: StabilizeOptions, aspect: float) -> Maps:
-    weights = _weights(options)
+def _least_cropped(steps: Maps, options: StabilizeOptions, aspect: float, longer: float) -> Maps:
+    weights = _weights(options, longer)
     best = steadiest(steps, scale=1 - options.max_crop, aspect=aspect, weights=weights)
     bearable = (1 + SPARE) * best.shake + QUIET * len(steps)
     too_little, enough = 0.0, 1 - largest_crop(best.maps, aspect=aspect)
@@ -234,8 +244,7 @@ def _least_cropped(steps: Maps, options: StabilizeOptions, aspect: float) -> Map
     return best.maps
 
 
-def _weights(options: StabilizeOptions) -> Weights:
-    longer = options.smoothness
+def _weights(options: StabilizeOptions, longer: float) -> Weights:
     # The first difference of a wave shrinks with its length, the second with the square of it.
     trend, bend = (longer * WAVE_FRAMES / (2 * np.pi)) ** 6, BEND * longer**4
     if options.tripod:
@@ -243,9 +252,11 @@ def _weights(options: StabilizeOptions) -> Weights:
     return Weights(trend=trend, speed=SPEED * longer**2, bend=bend, middle=MIDDLE)
 
 
-def _smoothed(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
+def _smoothed(
+    steps: Maps, options: StabilizeOptions, aspect: float, longer: float
+) -> tuple[Maps, float]:
     """Smooth as much as the crop permits: halve the correction until it does."""
-    full = gaussian(steps, sigma=GAUSSIAN_FRAMES * options.smoothness)
+    full = gaussian(steps, sigma=GAUSSIAN_FRAMES * longer)
     for halving in range(8):
         maps = IDENTITY + (full - IDENTITY) / 2**halving
         zoom = largest_crop(maps, aspect=aspect)

@@ -33,7 +33,7 @@ def chain_of(*steps):
     return Chain(PostSettings(steps=steps, color=COLOR), PLAN)
 
 
-PLAN = plan_chain(PostSettings(steps=STEPS, color=COLOR), measured(), CUTS, aspect=1.5)
+PLAN = plan_chain(PostSettings(steps=STEPS, color=COLOR), measured(), CUTS, aspect=1.5, rate=27.5)
 FRAMES = torch.from_numpy(np.random.default_rng(0).random((NUM_FRAMES, 3, 16, 24), np.float32))
 
 
@@ -107,4 +107,4 @@ def test_a_frame_without_noise_passes_as_it_is():
 def test_no_steps_change_nothing():
     chain = Chain(PostSettings(), ChainPlan())
     assert chain.apply(FRAMES, range(NUM_FRAMES)) is FRAMES
-    assert plan_chain(PostSettings(), [], [], aspect=1.0) == ChainPlan()
+    assert plan_chain(PostSettings(), [], [], aspect=1.0, rate=27.5) == ChainPlan()

@@ -22,7 +22,7 @@ def jittered_pan(num_frames, *, jitter=0.004):
 
 def test_jitter_on_a_pan_falls_by_nine_tenths_within_the_crop():
     path = jittered_pan(80)
-    plan = plan_stabilize(rows_along(path), [], OPTIONS, aspect=16 / 9)
+    plan = plan_stabilize(rows_along(path), [], OPTIONS, aspect=16 / 9, rate=27.5)
     (shot,) = plan.paths
     # Where the content lies in the stable picture: its place in the frame less the map's.
     steady = path - np.array(shot.maps)[:, :2]
@@ -33,7 +33,7 @@ def test_jitter_on_a_pan_falls_by_nine_tenths_within_the_crop():
 
 def test_a_quiet_shot_is_cropped_no_more_than_it_needs():
     path = jittered_pan(80, jitter=0.0005)
-    (shot,) = plan_stabilize(rows_along(path), [], OPTIONS, aspect=16 / 9).paths
+    (shot,) = plan_stabilize(rows_along(path), [], OPTIONS, aspect=16 / 9, rate=27.5).paths
     steady = path - np.array(shot.maps)[:, :2]
     before, after = ((np.diff(p, 2, axis=0) ** 2).sum() for p in (path, steady))
     assert after < 0.01 * before
@@ -44,7 +44,7 @@ def test_a_quiet_shot_is_cropped_no_more_than_it_needs():
 def test_a_wild_shot_takes_all_the_crop_it_may_and_no_more(max_crop):
     path = np.cumsum(np.random.default_rng(1).normal(0, 0.02, (90, 2)), axis=0)
     options = StabilizeOptions(max_crop=max_crop)
-    (shot,) = plan_stabilize(rows_along(path), [], options, aspect=16 / 9).paths
+    (shot,) = plan_stabilize(rows_along(path), [], options, aspect=16 / 9, rate=27.5).paths
     assert 1 - max_crop - 1e-6 <= shot.zoom < 1 - 0.9 * max_crop
 
 
@@ -54,7 +54,7 @@ def test_more_smoothness_takes_out_longer_waves():
     left = []
     for smoothness in (0.5, 1, 2):
         options = StabilizeOptions(smoothness=smoothness)
-        (shot,) = plan_stabilize(rows_along(path), [], options, aspect=1.5).paths
+        (shot,) = plan_stabilize(rows_along(path), [], options, aspect=1.5, rate=27.5).paths
         left.append(float(np.ptp((path - np.array(shot.maps)[:, :2])[200:401, 0])))
     assert left[0] > 1.3 * left[1] > 1.3 * 1.3 * left[2]
 
@@ -66,7 +66,7 @@ def test_a_real_shake_of_pictures_is_stilled_and_nothing_is_seen_of_the_border()
     frames = np.stack([shown_from(still, x, y, (90, 160)) for x, y in places])
     observer = Observer(with_motion=True)
     stats = [observer.see(t, frame) for t, frame in enumerate(frames)]
-    plan = plan_stabilize(stats, [], OPTIONS, aspect=16 / 9)
+    plan = plan_stabilize(stats, [], OPTIONS, aspect=16 / 9, rate=27.5)
     tensor = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
     steady = (Stabilize(plan).apply(tensor, range(24)) * 255).round().byte().numpy()
 
@@ -84,7 +84,7 @@ def test_a_tripod_shot_is_untouched():
     observer = Observer(with_motion=True)
     noisy = (np.clip(still + rng.normal(0, 2, still.shape), 0, 255) for _ in range(12))
     stats = [observer.see(t, frame.astype(np.uint8)) for t, frame in enumerate(noisy)]
-    plan = plan_stabilize(stats, [], OPTIONS, aspect=16 / 9)
+    plan = plan_stabilize(stats, [], OPTIONS, aspect=16 / 9, rate=27.5)
     frames = torch.rand(12, 3, 9, 16)
     assert plan.paths == ()
     assert Stabilize(plan).apply(frames, range(12)) is frames
@@ -96,11 +96,11 @@ def test_unclear_motion_is_smoothed_or_left_alone_and_said():
     unclear = [
         row(r.frame, motion=moved(0.1, 0.1, quality=0.1)) if r.frame % 3 == 1 else r for r in rows
     ]
-    plan = plan_stabilize(unclear, [], OPTIONS, aspect=1.5)
+    plan = plan_stabilize(unclear, [], OPTIONS, aspect=1.5, rate=27.5)
     assert "frames 0 to 59 are smoothed only" in plan.notes[0]
     assert plan.paths[0].zoom >= 0.9
     lost = [row(r.frame, motion=moved(0.1, 0.1, quality=0.1)) for r in rows]
-    plan = plan_stabilize(lost, [], OPTIONS, aspect=1.5)
+    plan = plan_stabilize(lost, [], OPTIONS, aspect=1.5, rate=27.5)
     assert plan.paths == ()
     assert "frames 0 to 59 are not stabilized" in plan.notes[0]
 
@@ -108,21 +108,21 @@ def test_unclear_motion_is_smoothed_or_left_alone_and_said():
 def test_a_path_never_reaches_across_a_cut():
     path = jittered_pan(70)
     rows = rows_along(path)
-    alone = plan_stabilize(rows[30:], [], OPTIONS, aspect=1.5).paths
-    cut = plan_stabilize(rows, [30], OPTIONS, aspect=1.5).paths
+    alone = plan_stabilize(rows[30:], [], OPTIONS, aspect=1.5, rate=27.5).paths
+    cut = plan_stabilize(rows, [30], OPTIONS, aspect=1.5, rate=27.5).paths
     assert [shot.start for shot in cut] == [0, 30]
     assert cut[1:] == alone
 
 
 def test_a_short_shot_is_left_alone():
-    assert plan_stabilize(rows_along(jittered_pan(7)), [], OPTIONS, aspect=1.5).paths == ()
+    assert plan_stabilize(rows_along(jittered_pan(7)), [], OPTIONS, aspect=1.5, rate=27.5).paths == ()
 
 
 def test_tripod_holds_a_drifting_camera_still():
     t = np.arange(50)
     drift = np.stack([0.03 * np.sin(t / 12), 0.02 * np.cos(t / 9)], axis=1)
     options = StabilizeOptions(tripod=True)
-    (shot,) = plan_stabilize(rows_along(drift), [], options, aspect=1.5).paths
+    (shot,) = plan_stabilize(rows_along(drift), [], options, aspect=1.5, rate=27.5).paths
     steady = drift - np.array(shot.maps)[:, :2]
     assert np.ptp(steady, axis=0).max() < 0.1 * np.ptp(drift, axis=0).max()
 
@@ -163,6 +163,19 @@ def test_a_turn_is_about_the_centre_of_square_pixels():
 def test_a_shot_whose_path_cannot_be_solved_is_smoothed_and_said_so():
     """Options that no recipe accepts: the window would be larger than the frame."""
     impossible = StabilizeOptions.model_construct(smoothness=1.0, max_crop=-1.0, tripod=False)
-    plan = plan_stabilize(rows_along(jittered_pan(20)), [], impossible, aspect=16 / 9)
+    plan = plan_stabilize(rows_along(jittered_pan(20)), [], impossible, aspect=16 / 9, rate=27.5)
     assert plan.notes[0].startswith("frames 0 to 19 are smoothed only: no camera path for 20")
     assert plan.paths[0].zoom <= 1
+
+
+def test_shake_is_told_by_its_time_and_not_by_its_frames():
+    """The same hand, filmed at twice the rate, leaves the same path at every second frame."""
+    seconds = np.arange(0, 6, 1 / 60)
+    sway = np.stack([0.012 * np.sin(2 * np.pi * 0.9 * seconds), 0 * seconds], axis=1)
+    kept = []
+    for rate, path in ((60.0, sway), (30.0, sway[::2])):
+        (shot,) = plan_stabilize(rows_along(path), [], OPTIONS, aspect=1.5, rate=rate).paths
+        steady = path - np.array(shot.maps)[:, :2]
+        kept.append(np.ptp(steady[:, 0]))
+    assert kept[0] == pytest.approx(kept[1], rel=0.2)
+    assert max(kept) < 0.5 * np.ptp(sway[:, 0])

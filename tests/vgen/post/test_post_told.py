@@ -11,7 +11,7 @@ from vgen.post.denoise import DenoisePlan
 from vgen.post.fit import fitting, shown_aspect
 from vgen.post.stabilize import ShotPath, StabilizePlan
 from vgen.post.told import curves_of, notes_of
-from vgen.post_options import STEPS, PostSettings
+from vgen.post_options import STEPS, ColorOptions, PostSettings
 
 NEUTRAL = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 STILL = ((0.0, 0.0, 1.0, 0.0),)
@@ -82,7 +82,7 @@ def test_the_path_after_is_the_steady_one():
     rng = np.random.default_rng(4)
     content = np.cumsum(rng.normal(0, 0.003, (60, 2)), axis=0)
     stats = rows_along(content)
-    plan = plan_chain(PostSettings(steps=("stabilize",)), stats, [], aspect=1.5)
+    plan = plan_chain(PostSettings(steps=("stabilize",)), stats, [], aspect=1.5, rate=27.5)
     path = np.array(curves_of(stats, [], plan, 60).path)
     before, after = (np.abs(np.diff(path[:, at : at + 2], 2, axis=0)).sum() for at in (1, 4))
     assert after < 0.1 * before
@@ -103,6 +103,18 @@ def test_hdr_is_left_alone_by_color(transfer, name):
     assert settings.steps == tuple(step for step in STEPS if step != "color")
     assert told == (f"color: left alone, as the source is HDR ({name})",)
     assert fitting(PostSettings(steps=("grain",)), video) == (PostSettings(steps=("grain",)), ())
+
+
+def test_hdr_is_changed_by_hand_and_by_table_where_that_is_asked_for():
+    color = ColorTags(matrix=9, primaries=9, transfer=16, is_full_range=False)
+    video = video_of("yuv420p10le", 64, 48).model_copy(update={"color": color})
+    asked = ColorOptions(hdr=True, gamma=1.2, lut="x.cube", reference="still.png")
+    settings, told = fitting(PostSettings(steps=("color",), color=asked), video)
+    assert settings.steps == ("color",)
+    assert (settings.color.gamma, settings.color.lut) == (1.2, "x.cube")
+    assert not settings.needs.frames
+    assert plan_chain(settings, [], [], aspect=1.0, rate=25.0).color.shots == ()
+    assert told == ("color: only as set by hand and by table, as the source is HDR (PQ)",)
 
 
 def test_sdr_keeps_all_steps_and_pixels_need_not_be_square():
