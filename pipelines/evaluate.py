@@ -11,6 +11,7 @@ from vgen import storage
 from vgen.enhance.enhancer import Enhancer
 from vgen.errors import ReleaseError
 from vgen.models import registry
+from vgen.models.ladder import LadderVae
 from vgen.models.release import (
     IDENTITY,
     bundled_releases,
@@ -19,7 +20,6 @@ from vgen.models.release import (
     read_header,
     release_digest,
 )
-from vgen.models.vae import VideoVae
 from vgen.training.evaluate import evaluate_generator, evaluate_release
 from vgen.training.promote import Decision, PromotionRules, decide
 from vgen.training.scores import Evaluation, EvaluationSettings
@@ -146,7 +146,7 @@ def _scored(
 
 def _generator_scored(path: Path, clips_uri: str, settings: EvaluationSettings) -> Evaluation:
     header, network = load_network(path)
-    assert isinstance(network, VideoVae)
+    assert isinstance(network, LadderVae)
     return evaluate_generator(header, release_digest(path), network, clips_uri, settings)
 
 

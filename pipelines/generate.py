@@ -25,10 +25,10 @@ from vgen.media.encode import encode_chunk
 from vgen.media.encoders import resolve_encoding
 from vgen.media.facts import ColorTags, EncodePlan, VideoInfo, VideoStream
 from vgen.media.pixels import frame_from_planes, planar_format
+from vgen.models.ladder import LadderVae
 from vgen.models.release import load_network
 from vgen.models.sampling import sample_clip
 from vgen.models.spec import UNCONDITIONAL_VAE
-from vgen.models.vae import VideoVae
 from vgen.records import Record
 from vgen.training.damages import to_tchw
 from vgen.training.vae_scores import MIN_SPECTRUM_PX, spectrum_slope
@@ -135,7 +135,7 @@ def run_generation(
         path = release_path(found, folder)
         assert path is not None
         header, network = load_network(path)
-        assert isinstance(network, VideoVae)
+        assert isinstance(network, LadderVae)
         network = network.to(placed)
         for index in range(order.clips):
             row: list[NDArray[np.uint8]] = []
@@ -179,7 +179,7 @@ def _inventive(release: str, registry_uri: str | None) -> ReleaseRef:
 
 
 def _write_video(
-    network: VideoVae, order: Order, index: int, path: Path, row: list[NDArray[np.uint8]]
+    network: LadderVae, order: Order, index: int, path: Path, row: list[NDArray[np.uint8]]
 ) -> None:
     """Encode one clip to ``path``; ``row`` gets the frames that the page shows."""
     info = _described(order)

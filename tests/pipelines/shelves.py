@@ -5,11 +5,14 @@ import numpy as np
 import torch
 
 from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
+from vgen.models.ladder import new_vae
 from vgen.models.release import bundled_releases, load_network, save_release
-from vgen.models.vae import VaeSettings, VideoVae, vae_spec
+from vgen.models.vae import VaeSettings, vae_spec
 
 SETTINGS = UNetSettings(window=1, channels=4, encoder=(0, 0, 0), decoder=(0, 0))
-DREAM = VaeSettings(widths=(8, 8), blocks=1, latents=4, temporal_stride=2, is_conditional=False)
+DREAM = VaeSettings(
+    widths=(8, 8), blocks=1, latents=4, latent_levels=2, temporal_stride=2, is_conditional=False
+)
 
 
 def make_toy(path, name="toy", noise=0.0):
@@ -51,7 +54,7 @@ def make_dream(path, name="dream"):
     save_release(
         path,
         name=name,
-        network=VideoVae(DREAM),
+        network=new_vae(DREAM),
         spec=vae_spec(DREAM),
         settings=DREAM.to_mapping(),
         provenance={},

@@ -7,8 +7,8 @@ from torch import nn
 
 from vgen.errors import ReleaseError
 from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
+from vgen.models.ladder import new_vae
 from vgen.models.spec import CONDITIONAL_VAE, TEMPORAL_UNET, UNCONDITIONAL_VAE, ModelSpec
-from vgen.models.vae import VideoVae
 from vgen.models.vae_settings import VaeSettings, vae_spec
 
 
@@ -27,5 +27,5 @@ def build_network(
     if architecture in {CONDITIONAL_VAE, UNCONDITIONAL_VAE}:
         vae_settings = VaeSettings.from_mapping(settings)
         with device:
-            return VideoVae(vae_settings), vae_spec(vae_settings)
+            return new_vae(vae_settings), vae_spec(vae_settings)
     raise ReleaseError(f"architecture {architecture!r} has no network to load")

@@ -1,4 +1,4 @@
-"""Clips that an unconditional autoencoder makes up: its decoder applied to draws from its prior.
+"""Clips that an autoencoder makes up: group after group of frames drawn from its prior.
 
 Axes: n batch, t time, c channel (RGB), h height, w width.
 """
@@ -10,24 +10,21 @@ import torch
 from torch import Tensor
 
 from vgen.models.causal import Cache
-from vgen.models.vae import VideoVae
-
-CHUNK_LATENTS = 4
-"""Latent frames that are decoded together, whatever the length of the clip."""
+from vgen.models.ladder import LadderVae
 
 
 @torch.inference_mode()
 def sample_clip(
-    network: VideoVae, *, frames: int, height: int, width: int, seed: int, index: int
+    network: LadderVae, *, frames: int, height: int, width: int, seed: int, index: int
 ) -> Iterator[Tensor]:
     """Yield the frames of one clip in pieces ``[t, 3, H, W]``, float32, not clipped.
 
     The same arguments give the same clip; every ``index`` is a draw of its own. The network's
     multiples are met by making more and cutting off what is over, at the right, the bottom and
-    the end. Noise of the whole clip and one piece of frames are held.
+    the end. One group of frames is held.
 
     Args:
-        network: Unconditional, on any device.
+        network: On any device.
         frames: Length of the clip.
         height: Of a frame, in pixels.
         width: Of a frame, in pixels.
@@ -35,20 +32,18 @@ def sample_clip(
         index: Number of the clip in it.
     """
     stride, side = network.settings.temporal_stride, network.settings.latent_side
-    shape = (1, _up(frames, stride), 3, _up(height, side), _up(width, side))
-    prior = network.prior(None, shape)
+    shapes = network.latent_shapes((1, _up(frames, stride), 3, _up(height, side), _up(width, side)))
     # On the CPU, so that every device gets the same draws.
     (number,) = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)
     generator = torch.Generator().manual_seed(int(number))
-    noise = torch.randn(prior.mean.shape, generator=generator).to(prior.mean)
+    device = network.log_scale.device
     cache: Cache = {}
-    left = frames
-    z_ntchw = prior.sample(noise)
-    for start in range(0, z_ntchw.shape[1], CHUNK_LATENTS):
-        piece_ntchw = z_ntchw[:, start : start + CHUNK_LATENTS]
-        made_tchw = network.decode(piece_ntchw, None, cache)[0, :left, :, :height, :width]
-        left -= len(made_tchw)
-        yield made_tchw.float()
+    for start in range(0, frames, stride):
+        noise = [
+            torch.randn((1, 1, *shape[2:]), generator=generator).to(device) for shape in shapes
+        ]
+        made_ntchw, _ = network.sample(noise, cache)
+        yield made_ntchw[0, : frames - start, :, :height, :width].float()
 
 
 def _up(length: int, multiple: int) -> int:

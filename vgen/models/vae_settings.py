@@ -1,6 +1,6 @@
 """The family of video autoencoders: its numbers, and what a member needs from its caller."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -19,17 +19,19 @@ TEMPORAL_STRIDES = (1, 2, 4, 8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VaeSettings:
-    """The numbers that make one ``VideoVae`` out of the family."""
+    """The numbers that make one ``VideoVae`` or ``LadderVae`` out of the family."""
 
     widths: tuple[int, ...] = (32, 48)
     """Features per level, finest first; the first is at half size, each further one at half of
-    that. Latents lie at the coarsest."""
+    that."""
     blocks: int = 1
     """Residual blocks per level, on the way down and on the way up."""
     latents: int = 8
-    """Numbers for one cell of the coarsest level."""
+    """Numbers for one cell of each level that has latents."""
+    latent_levels: int = 1
+    """Levels that have latents, from the coarsest on."""
     temporal_stride: int = 1
-    """Frames that share a set of latents; clips come in multiples of it."""
+    """Frames that are made together; clips come in multiples of it."""
     is_conditional: bool = True
     """Whether a degraded clip is looked at: for restoring, and not for making clips up."""
 
@@ -46,6 +48,15 @@ class VaeSettings:
             raise ReleaseError(
                 f"temporal stride {self.temporal_stride} is not one of {TEMPORAL_STRIDES}"
             )
+        if not 1 <= self.latent_levels <= len(self.widths):
+            raise ReleaseError(
+                f"latent levels {self.latent_levels} must be 1 to {len(self.widths)}, as many as "
+                "there are levels"
+            )
+        if self.is_conditional and self.latent_levels > 1:
+            raise ReleaseError(
+                f"latent levels {self.latent_levels} must be 1 in a network that restores"
+            )
         if self.is_conditional and self.temporal_stride > 1:
             # Spans start at any frame, and groups of frames would have to start with them.
             raise ReleaseError(
@@ -54,8 +65,23 @@ class VaeSettings:
 
     @property
     def latent_side(self) -> int:
-        """Side in pixels of what one cell of latents stands for."""
+        """Side in pixels of what one cell of the coarsest latents stands for."""
         return PATCH << (len(self.widths) - 1)
+
+    def grid(self, frames_shape: Sequence[int]) -> tuple[int, int, int, int]:
+        """Return N, T / stride, h and w of the coarsest latents of frames ``[N, T, 3, H, W]``.
+
+        Raises:
+            ValueError: T is no multiple of the temporal stride, or H or W of the side of a
+                latent.
+        """
+        n, t, _, h, w = frames_shape
+        stride, side = self.temporal_stride, self.latent_side
+        if t % stride or h % side or w % side:
+            raise ValueError(
+                f"{t} frames of {w}x{h} must be multiples of {stride} frames and {side} pixels"
+            )
+        return n, t // stride, h // side, w // side
 
     def to_mapping(self) -> dict[str, int | float | str | list[int]]:
         """Return the settings as they stand in a release header."""
@@ -80,16 +106,22 @@ class VaeSettings:
             widths=counts(name, "widths", settings["widths"], None),
             blocks=count(name, "blocks", settings["blocks"]),
             latents=count(name, "latents", settings["latents"]),
+            latent_levels=count(name, "latent_levels", settings["latent_levels"]),
             temporal_stride=count(name, "temporal_stride", settings["temporal_stride"]),
             is_conditional=is_conditional,
         )
 
 
 VAE_SIZES: Mapping[str, VaeSettings] = {
-    "vae-tiny": VaeSettings(widths=(32, 48), blocks=1, latents=8),
-    "vae-small": VaeSettings(widths=(48, 96), blocks=2, latents=16),
+    "vae-tiny": VaeSettings(widths=(32, 48), blocks=1, latents=24),
+    "vae-small": VaeSettings(widths=(48, 96), blocks=2, latents=32),
     "generate-tiny": VaeSettings(
-        widths=(32, 48, 64, 64), blocks=1, latents=16, temporal_stride=2, is_conditional=False
+        widths=(24, 32, 48, 64, 64),
+        blocks=1,
+        latents=24,
+        latent_levels=4,
+        temporal_stride=2,
+        is_conditional=False,
     ),
 }
 """Named members of the family; ``vae-`` restore, ``generate-`` make clips up."""

@@ -19,7 +19,8 @@ import torch
 from vgen import storage
 from vgen.errors import ReleaseError
 from vgen.models.generator import SIZES, TemporalUNet, UNetSettings
-from vgen.models.vae import VAE_SIZES, VideoVae
+from vgen.models.ladder import new_vae
+from vgen.models.vae_settings import VAE_SIZES
 from vgen.training.schedule import Stage
 from vgen.training.settings import TrainSettings
 from vgen.training.state import CriticKind, Network, TrainState
@@ -138,7 +139,7 @@ def new_network(settings: TrainSettings, *, window: int | None = None) -> Networ
         window: Frames that a restoration network looks at; its size's own if None.
     """
     if settings.is_vae:
-        return VideoVae(VAE_SIZES[settings.size])
+        return new_vae(VAE_SIZES[settings.size])
     unet = replaced(SIZES[settings.size], scale=settings.scale)
     return TemporalUNet(unet if window is None else replaced(unet, window=window))
 

@@ -12,6 +12,7 @@ Axes: n batch, t time, c channel, h height, w width. Frames are RGB in [0, 1].
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,19 +74,17 @@ def negative_elbo(
     distance = (clean_ntchw - made.frames_ntchw).float()
     surprise = -laplace_log_probability(distance, made.log_scale)
     reconstruction = surprise.sum() / (n * pixels)
-    nats = _kl(made.posterior, made.prior)
-    kl = nats.sum() / (n * pixels)
+    levels = [_kl(q, p) for q, p in zip(made.posterior, made.prior, strict=True)]
+    kl = torch.stack([nats.sum() for nats in levels]).sum() / (n * pixels)
     # Free per channel and not per number: where a flat wall needs no latents, none are forced.
     # And per clip, so that a batch shared by several workers gives the gradients of the whole.
-    per_channel_nz = nats.mean((1, 3, 4))
-    places = nats.numel() / per_channel_nz.numel()
-    freed = per_channel_nz.clamp(min=free_nats).sum() * places / (n * pixels)
+    freed = torch.stack([_freed(nats, free_nats) for nats in levels]).sum() / (n * pixels)
     return Elbo(
         reconstruction=reconstruction,
         kl=kl,
         loss=reconstruction + kl_weight * freed,
         bits_per_dimension=(reconstruction + kl) / (c * math.log(2)),
-        kl_per_latent=nats.mean(),
+        kl_per_latent=kl * n * pixels / sum(nats.numel() for nats in levels),
     )
 
 
@@ -130,15 +129,24 @@ def gaussian_baseline_bits(clean_ntchw: Tensor, degraded_ntchw: Tensor | None = 
     return float(-(upper + torch.log(-torch.expm1(lower - upper))).mean() / math.log(2))
 
 
-def active_units(q: Gaussian, p: Gaussian) -> float:
-    """Return the share of latent channels in use, 0 to 1.
+def active_units(levels: Sequence[tuple[Gaussian, Gaussian]]) -> float:
+    """Return the share of latent channels in use, 0 to 1, of posteriors and priors by level.
 
     A channel is in use if the posterior's mean, told from the prior's in units of the prior's
     deviation, has a variance over clips and places above 0.01.
     """
-    shift = (q.mean - p.mean) * (-0.5 * p.log_variance).exp()
-    variance_z = shift.movedim(2, 0).flatten(1).var(1, correction=0)
-    return float((variance_z > ACTIVE_VARIANCE).double().mean())
+    variances = []
+    for q, p in levels:
+        shift = (q.mean - p.mean) * (-0.5 * p.log_variance).exp()
+        variances.append(shift.movedim(2, 0).flatten(1).var(1, correction=0))
+    return float((torch.cat(variances) > ACTIVE_VARIANCE).double().mean())
+
+
+def _freed(nats_ntzhw: Tensor, free_nats: float) -> Tensor:
+    """Return the sum of nats, each channel of each clip costing ``free_nats`` a place at least."""
+    per_channel_nz = nats_ntzhw.mean((1, 3, 4))
+    places = nats_ntzhw.numel() / per_channel_nz.numel()
+    return per_channel_nz.clamp(min=free_nats).sum() * places
 
 
 def _kl(q: Gaussian, p: Gaussian) -> Tensor:

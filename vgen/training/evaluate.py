@@ -20,8 +20,8 @@ from torch import Tensor
 from vgen import storage
 from vgen.enhance.enhancer import Enhancer
 from vgen.errors import ConfigError, VgenError
+from vgen.models.ladder import LadderVae
 from vgen.models.release import ReleaseHeader, check_restores
-from vgen.models.vae import VideoVae
 from vgen.training.baselines import Filter, run_filter
 from vgen.training.codec import Clip
 from vgen.training.damages import DamageClass, classes_for, enlarge, shrink, to_tchw, to_thwc
@@ -136,7 +136,7 @@ def evaluate_release(
 def evaluate_generator(
     header: ReleaseHeader,
     digest: str,
-    network: VideoVae,
+    network: LadderVae,
     clips_uri: str,
     settings: EvaluationSettings,
 ) -> Evaluation:

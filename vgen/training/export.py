@@ -10,8 +10,8 @@ import torch
 
 from vgen import storage
 from vgen.models.generator import unet_spec
+from vgen.models.ladder import Vae
 from vgen.models.release import save_release
-from vgen.models.vae import VideoVae
 from vgen.models.vae_settings import vae_spec
 from vgen.training.settings import TrainSettings
 from vgen.training.state import TrainState
@@ -37,10 +37,7 @@ def export(
     """
     uri = release_uri(run_uri, settings, is_perceptual=state.stage == "adversarial")
     network = state.average
-    if isinstance(network, VideoVae):
-        spec = vae_spec(network.settings)
-    else:
-        spec = unet_spec(network.settings)
+    spec = vae_spec(network.settings) if isinstance(network, Vae) else unet_spec(network.settings)
     with tempfile.TemporaryDirectory(prefix="vgen-release-") as folder:
         path = Path(folder) / "release.safetensors"
         save_release(

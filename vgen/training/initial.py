@@ -12,10 +12,10 @@ from vgen import storage
 from vgen.errors import ReleaseError
 from vgen.models.generator import TemporalUNet, UNetSettings, unfolded
 from vgen.models.grow import fits_into, grown
+from vgen.models.ladder import Vae
 from vgen.models.registry import MAX_RELEASE_BYTES
 from vgen.models.release import ReleaseHeader, bundled_releases, load_network, read_header
 from vgen.models.spec import TEMPORAL_UNET
-from vgen.models.vae import VideoVae
 from vgen.training.checkpoints import new_network
 from vgen.training.distributed import Group
 from vgen.training.settings import TrainSettings
@@ -42,7 +42,7 @@ def initial_network(settings: TrainSettings, group: Group, *, is_single_frame: b
         path.write_bytes(content)
         header, released = load_network(path)
     _check_fits(settings, header, network)
-    if isinstance(network, VideoVae):
+    if isinstance(network, Vae):
         network.load_state_dict(released.state_dict())
         return network
     assert isinstance(released, TemporalUNet)

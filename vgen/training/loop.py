@@ -21,7 +21,7 @@ import torch
 from vgen import storage
 from vgen.errors import VgenError
 from vgen.models.generator import SIZES
-from vgen.models.vae import VideoVae
+from vgen.models.ladder import Vae
 from vgen.training.checkpoints import from_bytes, list_checkpoints
 from vgen.training.clips import Material, load_material
 from vgen.training.distributed import Group
@@ -173,7 +173,7 @@ def enter_stage(state: TrainState, settings: TrainSettings, spent: float, keeper
 
 def view_of(state: TrainState, settings: TrainSettings) -> View:
     """Return what of an example the stage's step looks at."""
-    if isinstance(state.network, VideoVae):
+    if isinstance(state.network, Vae):
         frames = whole_groups(state.network, settings.pool.frames)
         return View(inputs=frames, outputs=frames, patch_px=settings.patch_px)
     has_motion = state.stage == "adversarial" or settings.structure.temporal > 0

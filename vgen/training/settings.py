@@ -150,6 +150,10 @@ class TrainSettings(TrainFlags):
         if self.size not in {**SIZES, **VAE_SIZES}:
             known = ", ".join((*SIZES, *VAE_SIZES))
             raise ValueError(f"size {self.size!r} is not one of {known}")
+        if self.is_vae and self.patch_px % (side := VAE_SIZES[self.size].latent_side):
+            raise ValueError(
+                f"patch_px={self.patch_px} must be a multiple of {side} for size {self.size!r}"
+            )
         if self.is_vae and (self.scale != 1 or self.adversarial.share):
             raise ValueError(f"size {self.size} takes neither a scale nor an adversarial stage")
         if self.structure.features or self.structure.perceptual:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vgen.models.discriminator import ImageDiscriminator, TemporalDiscriminator
 from vgen.models.generator import TemporalUNet, widen_window
-from vgen.models.vae import VideoVae
+from vgen.models.ladder import Vae
 from vgen.training.guard import new_monitors
 from vgen.training.schedule import Stage
 
@@ -21,7 +21,7 @@ CRITIC_BETAS = (0.0, 0.99)
 WEIGHT_DECAY = 1e-4
 
 CriticKind = Literal["image", "temporal"]
-Network = TemporalUNet | VideoVae
+Network = TemporalUNet | Vae
 
 
 @dataclass(frozen=True, slots=True)

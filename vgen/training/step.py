@@ -7,7 +7,7 @@ it; losses are float32.
 Axes: n sample, t time, c channel, h height, w width. Frames are float32 in [0, 1].
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vgen.models.generator import TemporalUNet, enlarge
-from vgen.models.vae import VideoVae
+from vgen.models.ladder import Vae
 from vgen.training.distributed import Group
 from vgen.training.elbo import negative_elbo
 from vgen.training.guard import judge_norm
@@ -65,10 +65,13 @@ def pixel_step(
 
 def vae_step(state: TrainState, degraded_ntchw: Tensor, clean_ntchw: Tensor, step: Step) -> Losses:
     """Raise the evidence lower bound of the clean clips."""
-    assert isinstance(state.network, VideoVae)
+    assert isinstance(state.network, Vae)
     condition = degraded_ntchw if state.network.settings.is_conditional else None
-    shape = state.network.latent_shape(clean_ntchw.shape)
-    noise = latent_noise(shape[1:], step.settings.seed, state.step, step.lanes).to(state.device)
+    shapes = state.network.latent_shapes(clean_ntchw.shape)
+    noise = [
+        level.to(state.device)
+        for level in latent_noise(shapes, step.settings.seed, state.step, step.lanes)
+    ]
     with autocast(state.device, step.settings):
         output = state.network(clean_ntchw, condition, noise)
     elbo = negative_elbo(
@@ -170,19 +173,24 @@ def apply_update(
     optimizer.step()
 
 
-def whole_groups(network: VideoVae, frames: int) -> int:
+def whole_groups(network: Vae, frames: int) -> int:
     """Return how many of ``frames`` the network takes: a multiple of its temporal stride."""
     return frames - frames % network.settings.temporal_stride
 
 
-def latent_noise(shape: tuple[int, ...], seed: int, step: int, lanes: range) -> Tensor:
-    """Return standard normal noise ``[lanes, *shape]``; a lane's follows from seed, step, lane."""
+def latent_noise(
+    shapes: Sequence[tuple[int, ...]], seed: int, step: int, lanes: range
+) -> list[Tensor]:
+    """Return standard normal noise ``[lanes, ...]`` for latents of each of ``shapes``.
+
+    The first number of a shape is that of lanes; a lane's noise follows from seed, step and lane.
+    """
     made = []
     for lane in lanes:
         words = np.random.SeedSequence((seed, step, lane)).generate_state(2)
         generator = torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
-        made.append(torch.randn(shape, generator=generator))
-    return torch.stack(made)
+        made.append([torch.randn(shape[1:], generator=generator) for shape in shapes])
+    return [torch.stack(level) for level in zip(*made, strict=True)]
 
 
 def autocast(device: torch.device, settings: TrainSettings) -> AbstractContextManager[object]:

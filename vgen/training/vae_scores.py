@@ -20,7 +20,8 @@ from scipy.stats import linregress
 from torch import Tensor
 
 from vgen.enhance.enhancer import Enhancer
-from vgen.models.vae import Gaussian, VideoVae
+from vgen.models.ladder import Vae
+from vgen.models.vae import Gaussian
 from vgen.training.damages import DamageClass, to_tchw
 from vgen.training.elbo import active_units, gaussian_baseline_bits, negative_elbo
 from vgen.training.metrics import psnr_rgb_db
@@ -49,7 +50,7 @@ class _Pair:
 
 @torch.inference_mode()
 def score_vae(
-    network: VideoVae,
+    network: Vae,
     subjects: Iterable[Subject],
     damage: DamageClass | None,
     *,
@@ -75,12 +76,15 @@ def score_vae(
         clean = pair.clean_tchw[None].to(device)
         degraded = None if pair.degraded_tchw is None else pair.degraded_tchw[None].to(device)
         generator = torch.Generator().manual_seed(pair.seed)
-        noise = torch.randn(network.latent_shape(clean.shape), generator=generator).to(device)
+        noise = [
+            torch.randn(shape, generator=generator).to(device)
+            for shape in network.latent_shapes(clean.shape)
+        ]
         made = network(clean, degraded, noise)
         elbo = negative_elbo(clean, made, free_nats=0.0)
         bits.append(float(elbo.bits_per_dimension))
         kl.append(float(elbo.kl_per_latent))
-        shifts.append((made.posterior, made.prior))
+        shifts.append(list(zip(made.posterior, made.prior, strict=True)))
     clean_ntchw = torch.stack([pair.clean_tchw for pair in pairs])
     degraded_ntchw = None
     if damage is not None:
@@ -91,7 +95,12 @@ def score_vae(
         bits_per_dimension=float(np.mean(bits)),
         gaussian_bits=gaussian_baseline_bits(clean_ntchw, degraded_ntchw),
         kl_per_latent=float(np.mean(kl)),
-        active_units=active_units(*(_joined([s[i] for s in shifts]) for i in range(2))),
+        active_units=active_units(
+            [
+                (_joined(q), _joined(p))
+                for q, p in (zip(*level, strict=True) for level in zip(*shifts, strict=True))
+            ]
+        ),
         **({} if enhancer is None else _sample_figures(enhancer, pairs)),
     )
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, interpolate
 
 from vgen.models.generator import TemporalUNet
+from vgen.models.ladder import Vae
 from vgen.models.vae import VideoVae
 from vgen.training.clips import Material
 from vgen.training.codec import Clip
@@ -141,7 +142,7 @@ class Validation:
                 )
             )
         rgb_db, luma_db, detail, bits = (float(value) for value in np.mean(rows, axis=0))
-        if isinstance(network, VideoVae):
+        if isinstance(network, Vae):
             return Score(score=-bits, rgb_db=rgb_db, luma_db=luma_db, detail=detail, bits=bits)
         return Score(score=luma_db, rgb_db=rgb_db, luma_db=luma_db, detail=detail)
 
@@ -167,7 +168,7 @@ class Validation:
         for example in self._examples:
             pair = (example.degraded_thwc, example.clean_thwc)
             frames = len(example.clean_thwc)
-            if isinstance(network, VideoVae):
+            if isinstance(network, Vae):
                 shown = np.arange(whole_groups(network, frames))
             else:
                 reach = network.settings.window // 2
@@ -187,14 +188,18 @@ class Validation:
             return restored(network, degraded_tchw[None], outputs=1)[0], 0.0
         clean = clean_tchw[None]
         condition = degraded_tchw[None] if network.settings.is_conditional else None
-        shape = network.latent_shape(clean.shape)
-        noise = latent_noise(shape[1:], self._settings.seed, number, range(1)).to(clean.device)
+        shapes = network.latent_shapes(clean.shape)
+        noise = [
+            level.to(clean.device)
+            for level in latent_noise(shapes, self._settings.seed, number, range(1))
+        ]
         output = network(clean, condition, noise)
         bits = float(negative_elbo(clean, output).bits_per_dimension)
         # A restored clip follows from the prior; without a condition there is only the posterior.
         made = output.frames_ntchw
-        if condition is not None:
-            made = network.decode(network.prior(condition, clean.shape).mean, condition)
+        if isinstance(network, VideoVae):
+            assert condition is not None
+            made = network.decode(network.look(condition)[1].mean, condition)
         return made[:, len(clean_tchw) // 2], bits
 
 

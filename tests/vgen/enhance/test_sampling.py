@@ -25,8 +25,8 @@ from vgen.enhance.sampling import SAMPLES
 from vgen.enhance.stream import enhance_frames
 from vgen.errors import ReleaseError
 from vgen.media.pixels import frame_from_planes, planes_of
+from vgen.models.ladder import new_vae
 from vgen.models.release import save_release
-from vgen.models.vae import VideoVae
 from vgen.models.vae_settings import VAE_SIZES, vae_spec
 
 
@@ -43,7 +43,7 @@ def slow_samples(network, clip, samples=SAMPLES):
     for frame in range(len(clip)):
         dice = torch.Generator().manual_seed(frame)
         noise.append(torch.randn((samples, 1, *shape[2:]), generator=dice))
-    prior = network.prior(padded, padded.shape)
+    _, prior = network.look(padded)
     z = prior.mean + (prior.log_variance / 2).exp() * torch.cat(noise, dim=1)
     made = [network.decode(one[None], padded)[0] for one in z]
     return torch.stack(made)[..., :height, :width]
@@ -177,7 +177,7 @@ def test_a_released_autoencoder_restores(tmp_path):
 
 def test_a_release_that_makes_clips_up_is_refused(tmp_path):
     chosen = VAE_SIZES["generate-tiny"]
-    path = save(tmp_path / "clouds.safetensors", VideoVae(chosen), chosen)
+    path = save(tmp_path / "clouds.safetensors", new_vae(chosen), chosen)
     with pytest.raises(ReleaseError, match="'clouds' makes clips up and cannot restore any"):
         Enhancer.load(path)
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from vgen.errors import ReleaseError
 from vgen.models.generator import trainable
+from vgen.models.ladder import new_vae
 from vgen.models.vae import LOG_SCALE, LOG_VARIANCE, Gaussian, VideoVae
 from vgen.models.vae_settings import (
     VAE_SIZES,
@@ -18,7 +19,6 @@ from vgen.models.vae_settings import (
 
 SMALL = VaeSettings(widths=(6, 8), blocks=1, latents=3)
 DEEP = VaeSettings(widths=(4, 6, 8), blocks=1, latents=2)
-FREE = VaeSettings(widths=(4, 6, 8), blocks=1, latents=3, temporal_stride=2, is_conditional=False)
 
 
 def made(chosen, seed=0):
@@ -40,39 +40,36 @@ def clips(frames=6, side=16, n=1):
 
 
 def test_the_sizes_have_their_stated_parameters():
-    counts = {name: trainable(VideoVae(chosen)) for name, chosen in VAE_SIZES.items()}
-    assert counts["vae-tiny"] == pytest.approx(420_000, rel=0.01)
-    assert counts["vae-small"] == pytest.approx(2_610_000, rel=0.01)
-    assert counts["generate-tiny"] == pytest.approx(844_000, rel=0.01)
+    counts = {name: trainable(new_vae(chosen)) for name, chosen in VAE_SIZES.items()}
+    assert counts["vae-tiny"] == pytest.approx(468_000, rel=0.01)
+    assert counts["vae-small"] == pytest.approx(2_710_000, rel=0.01)
+    assert counts["generate-tiny"] == pytest.approx(1_518_000, rel=0.01)
 
 
-@pytest.mark.parametrize("chosen", [SMALL, DEEP, FREE])
+@pytest.mark.parametrize("chosen", [SMALL, DEEP])
 def test_a_clip_comes_out_as_large_as_it_went_in(chosen):
     clean, degraded = clips(frames=4, n=2)
-    seen = degraded if chosen.is_conditional else None
     network = VideoVae(chosen)
-    out = network(clean, seen)
+    out = network(clean, degraded)
     shape = network.latent_shape(clean.shape)
     side = chosen.latent_side
-    assert shape == (2, 4 // chosen.temporal_stride, chosen.latents, 16 // side, 16 // side)
+    assert shape == (2, 4, chosen.latents, 16 // side, 16 // side)
     assert out.frames_ntchw.shape == clean.shape
-    assert out.posterior.mean.shape == out.posterior.log_variance.shape == shape
-    assert out.prior.mean.shape == out.prior.log_variance.shape == shape
+    for distributions in (out.posterior, out.prior):
+        assert [(d.mean.shape, d.log_variance.shape) for d in distributions] == [(shape, shape)]
     assert out.log_scale.shape == ()
 
 
-@pytest.mark.parametrize("chosen", [SMALL, FREE])
-def test_one_pass_is_its_parts_put_together(chosen):
-    network = made(chosen)
+def test_one_pass_is_its_parts_put_together():
+    network = made(SMALL)
     clean, degraded = clips(frames=4)
-    seen = degraded if chosen.is_conditional else None
     noise = torch.randn(network.latent_shape(clean.shape))
-    out = network(clean, seen, noise)
-    posterior, prior = network.posterior(clean, seen), network.prior(seen, clean.shape)
+    out = network(clean, degraded, [noise])
+    posterior, (_, prior) = network.posterior(clean, degraded), network.look(degraded)
     z = posterior.mean + (posterior.log_variance / 2).exp() * noise
-    torch.testing.assert_close(out.posterior.mean, posterior.mean)
-    torch.testing.assert_close(out.prior.log_variance, prior.log_variance)
-    torch.testing.assert_close(out.frames_ntchw, network.decode(z, seen))
+    torch.testing.assert_close(out.posterior[0].mean, posterior.mean)
+    torch.testing.assert_close(out.prior[0].log_variance, prior.log_variance)
+    torch.testing.assert_close(out.frames_ntchw, network.decode(z, degraded))
 
 
 def test_noise_is_drawn_where_none_is_given():
@@ -86,38 +83,25 @@ def test_noise_is_drawn_where_none_is_given():
     torch.testing.assert_close(network(clean, degraded).frames_ntchw, third)
 
 
-def test_the_prior_of_clips_made_up_is_standard_normal():
-    prior = made(FREE).prior(None, (2, 4, 3, 16, 24))
-    assert prior.mean.shape == (2, 2, 3, 2, 3)
-    assert prior.mean.abs().max() == prior.log_variance.abs().max() == 0
-
-
 @settings(max_examples=15, deadline=None)
-@given(
-    cuts=st.lists(st.integers(1, 4), min_size=1, max_size=5), chosen=st.sampled_from([SMALL, FREE])
-)
-def test_a_clip_in_chunks_is_the_clip_as_a_whole(cuts, chosen):
-    network, stride = made(chosen), chosen.temporal_stride
-    frames = stride * sum(cuts)
-    clean, degraded = clips(frames)
-    seen = degraded if chosen.is_conditional else None
+@given(cuts=st.lists(st.integers(1, 4), min_size=1, max_size=5))
+def test_a_clip_in_chunks_is_the_clip_as_a_whole(cuts):
+    network = made(SMALL)
+    clean, degraded = clips(sum(cuts))
     z = torch.randn(network.latent_shape(clean.shape))
     with torch.no_grad():
-        whole = network.decode(z, seen)
-        posterior, prior = network.posterior(clean, seen), network.prior(seen, clean.shape)
+        whole = network.decode(z, degraded)
+        posterior, (_, prior) = network.posterior(clean, degraded), network.look(degraded)
         decoding, encoding, looking = {}, {}, {}
         at = 0
         for cut in cuts:
-            part = slice(stride * at, stride * (at + cut))
-            context = None if seen is None else seen[:, part]
-            got = network.decode(z[:, at : at + cut], context, decoding)
+            part = slice(at, at + cut)
+            got = network.decode(z[:, part], degraded[:, part], decoding)
             torch.testing.assert_close(got, whole[:, part], rtol=0, atol=1e-4)
-            encoded = network.posterior(clean[:, part], context, encoding)
-            expected = posterior.mean[:, at : at + cut]
-            torch.testing.assert_close(encoded.mean, expected, rtol=0, atol=1e-4)
-            looked = network.prior(context, clean[:, part].shape, looking)
-            expected = prior.mean[:, at : at + cut]
-            torch.testing.assert_close(looked.mean, expected, rtol=0, atol=1e-4)
+            encoded = network.posterior(clean[:, part], degraded[:, part], encoding)
+            torch.testing.assert_close(encoded.mean, posterior.mean[:, part], rtol=0, atol=1e-4)
+            _, looked = network.look(degraded[:, part], looking)
+            torch.testing.assert_close(looked.mean, prior.mean[:, part], rtol=0, atol=1e-4)
             at += cut
 
 
@@ -172,13 +156,12 @@ def test_no_pixel_beyond_the_stated_radius_matters(chosen):
     assert reached >= radius - cell  # and the bound is not idle
 
 
-@pytest.mark.parametrize("chosen", [SMALL, FREE])
-def test_every_weight_learns(chosen):
-    network = VideoVae(chosen)
-    clean, degraded = clips(4)
-    out = network(clean, degraded if chosen.is_conditional else None)
-    terms = [out.frames_ntchw.square(), out.posterior.log_variance.exp(), out.log_scale.exp()]
-    terms.append((out.posterior.mean - out.prior.mean).square() * out.prior.log_variance.exp())
+def test_every_weight_learns():
+    network = VideoVae(SMALL)
+    out = network(*clips(4))
+    (posterior,), (prior,) = out.posterior, out.prior
+    terms = [out.frames_ntchw.square(), posterior.log_variance.exp(), out.log_scale.exp()]
+    terms.append((posterior.mean - prior.mean).square() * prior.log_variance.exp())
     sum(term.mean() for term in terms).backward()
     silent = [
         name
@@ -195,8 +178,8 @@ def test_variance_and_scale_stay_within_bounds():
         network.prior_head.conv.bias.fill_(-1e4)
         network.log_scale.fill_(-1e4)
     out = network(*clips(2))
-    assert out.posterior.log_variance.unique().tolist() == [LOG_VARIANCE[1]]
-    assert out.prior.log_variance.unique().tolist() == [LOG_VARIANCE[0]]
+    assert out.posterior[0].log_variance.unique().tolist() == [LOG_VARIANCE[1]]
+    assert out.prior[0].log_variance.unique().tolist() == [LOG_VARIANCE[0]]
     assert out.log_scale.item() == LOG_SCALE[0]
 
 
@@ -207,33 +190,9 @@ def test_samples_have_the_mean_and_deviation_they_are_drawn_with():
     assert drawn.var().item() == pytest.approx(2.0, abs=0.04)
 
 
-@pytest.mark.parametrize("chosen", [SMALL, FREE])
-def test_degraded_frames_are_for_conditional_networks_only(chosen):
-    network = VideoVae(chosen)
-    clean, degraded = clips(4)
-    wrong = None if chosen.is_conditional else degraded
-    z = torch.zeros(network.latent_shape(clean.shape))
-    kind = "conditional" if chosen.is_conditional else "unconditional"
-    message = f" {kind} network .*degraded frames"
-    for call in (
-        lambda: network(clean, wrong),
-        lambda: network.posterior(clean, wrong),
-        lambda: network.prior(wrong, clean.shape),
-        lambda: network.decode(z, wrong),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
-    if not chosen.is_conditional:
-        with pytest.raises(ValueError, match=message):
-            network.look(degraded)
-
-
-@pytest.mark.parametrize("shape", [(1, 3, 3, 16, 16), (1, 4, 3, 20, 16), (1, 4, 3, 16, 4)])
-def test_clips_of_odd_sizes_are_refused(shape):
-    network, clip = VideoVae(FREE), torch.rand(shape)
-    for call in (network.posterior, lambda clean, _: network.prior(None, clean.shape)):
-        with pytest.raises(ValueError, match="must be multiples of 2 frames and 8 pixels"):
-            call(clip, None)
+def test_a_clip_alone_is_refused():
+    with pytest.raises(ValueError, match="needs degraded frames"):
+        VideoVae(SMALL)(clips(4)[0], None)
 
 
 def test_degraded_clips_of_odd_sizes_are_refused():
@@ -268,6 +227,9 @@ def test_the_sizes_state_what_they_need():
         ({"latents": 0}, "latents 0 must be 1 to 128"),
         ({"temporal_stride": 3}, "temporal stride 3 is not one of"),
         ({"temporal_stride": 2}, "temporal stride 2 must be 1"),
+        ({"latent_levels": 0}, "latent levels 0 must be 1 to 2"),
+        ({"latent_levels": 3}, "latent levels 3 must be 1 to 2"),
+        ({"latent_levels": 2}, "latent levels 2 must be 1 in a network that restores"),
         ({"is_conditional": 1}, "is_conditional is 1, not true or false"),
         ({"extra": 1}, "'extra' is missing or unknown"),
     ],

@@ -115,7 +115,8 @@ def test_a_path_never_reaches_across_a_cut():
 
 
 def test_a_short_shot_is_left_alone():
-    assert plan_stabilize(rows_along(jittered_pan(7)), [], OPTIONS, aspect=1.5, rate=27.5).paths == ()
+    rows = rows_along(jittered_pan(7))
+    assert plan_stabilize(rows, [], OPTIONS, aspect=1.5, rate=27.5).paths == ()
 
 
 def test_tripod_holds_a_drifting_camera_still():

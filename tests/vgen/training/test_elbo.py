@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -32,8 +33,8 @@ def random_gaussian(shape=SHAPE):
 def output(clean, posterior=None, prior=None, error=0.1, log_scale=-3.0):
     return VaeOutput(
         frames_ntchw=clean + error,
-        posterior=posterior or random_gaussian(),
-        prior=prior or gaussian(),
+        posterior=(posterior or random_gaussian(),),
+        prior=(prior or gaussian(),),
         log_scale=torch.tensor(log_scale),
     )
 
@@ -108,12 +109,25 @@ def test_both_parts_are_summed_before_they_are_averaged():
     pixels = 3 * 8 * 8
     surprise = -laplace_log_probability(clean - made.frames_ntchw, made.log_scale)
     per_clip = surprise.flatten(1).sum(1)
-    divergence = kl_divergence(made.posterior, made.prior)
+    divergence = kl_divergence(made.posterior[0], made.prior[0])
     torch.testing.assert_close(elbo.reconstruction, per_clip.mean() / pixels)
     torch.testing.assert_close(elbo.kl, divergence.mean() / pixels)
     bits = (per_clip + divergence).mean() / (3 * pixels * math.log(2))
     torch.testing.assert_close(elbo.bits_per_dimension, bits)
     torch.testing.assert_close(elbo.kl_per_latent, divergence.mean() / math.prod(SHAPE[1:]))
+
+
+def test_the_divergences_of_levels_are_summed():
+    clean = torch.rand(2, 3, 3, 8, 8)
+    one = output(clean)
+    fine = (random_gaussian((2, 3, 2, 4, 4)), gaussian((2, 3, 2, 4, 4)))
+    both = replace(one, posterior=(*one.posterior, fine[0]), prior=(*one.prior, fine[1]))
+    levels = [kl_divergence(q, p) for q, p in zip(both.posterior, both.prior, strict=True)]
+    numbers = math.prod(SHAPE[1:]) + 3 * 2 * 4 * 4
+    elbo, plain = negative_elbo(clean, both), negative_elbo(clean, one)
+    torch.testing.assert_close(elbo.kl, sum(levels).mean() / (3 * 8 * 8))
+    torch.testing.assert_close(elbo.kl_per_latent, sum(levels).mean() / numbers)
+    assert elbo.loss > plain.loss
 
 
 def test_the_bound_itself_is_what_is_minimised_without_free_bits_and_warm_up():
@@ -156,7 +170,7 @@ def test_a_batch_has_the_gradients_of_its_halves():
 
     def gradients(part):
         network.zero_grad()
-        made = network(clean[part], degraded[part], noise[part])
+        made = network(clean[part], degraded[part], [noise[part]])
         negative_elbo(clean[part], made).loss.backward()
         return [p.grad.clone() for p in network.parameters()]
 
@@ -208,7 +222,8 @@ def test_units_are_active_whose_means_vary_beyond_the_prior():
     means[:, :, 2] = 7.0
     means[:, :, 3] = torch.randn(64, 1, 2, 2)
     q = Gaussian(mean=means, log_variance=torch.zeros_like(means))
-    assert active_units(q, gaussian(means.shape)) == 0.5
-    assert active_units(q, q) == 0
+    assert active_units([(q, gaussian(means.shape))]) == 0.5
+    assert active_units([(q, q)]) == 0
+    assert active_units([(q, gaussian(means.shape)), (q, q)]) == 0.25
     # In units of the prior's deviation: a tenth of the shift under a wide prior.
-    assert active_units(q, gaussian(means.shape, log_variance=math.log(400))) == 0
+    assert active_units([(q, gaussian(means.shape, log_variance=math.log(400)))]) == 0

@@ -85,7 +85,7 @@ def test_a_vae_is_trained_to_a_release(stills, tmp_path):
 
 def test_an_unconditional_vae_takes_whole_groups_of_frames(stills, tmp_path):
     pool = PoolSettings(size=4, frames=5, side_px=32)
-    path = run(stills, tmp_path, size="generate-tiny", steps=2, batch=1, pool=pool)
+    path = run(stills, tmp_path, size="generate-tiny", steps=2, batch=1, pool=pool, patch_px=32)
     assert read_header(path).spec.temporal_stride == 2
 
 

@@ -142,11 +142,14 @@ def test_a_vae_learns_and_reports_its_bound():
 
 
 def test_latent_noise_is_each_lanes_own_and_repeatable():
-    both = latent_noise((2, 3), 7, 5, range(2))
-    assert torch.equal(latent_noise((2, 3), 7, 5, range(1, 2)), both[1:])
-    for other in (latent_noise((2, 3), 8, 5, range(2)), latent_noise((2, 3), 7, 6, range(2))):
-        assert not torch.isclose(other, both).any()
-    assert not torch.isclose(both[0], both[1]).any()
-    many = latent_noise((100_000,), 0, 0, range(1))
+    shapes = [(2, 2, 3), (2, 4, 3)]
+    both = latent_noise(shapes, 7, 5, range(2))
+    assert [level.shape for level in both] == shapes
+    second = latent_noise(shapes, 7, 5, range(1, 2))
+    assert all(torch.equal(one, two[1:]) for one, two in zip(second, both, strict=True))
+    for other in (latent_noise(shapes, 8, 5, range(2)), latent_noise(shapes, 7, 6, range(2))):
+        assert not any(torch.isclose(*pair).any() for pair in zip(other, both, strict=True))
+    assert not torch.isclose(both[0][0], both[0][1]).any()
+    (many,) = latent_noise([(1, 100_000)], 0, 0, range(1))
     assert many.mean().item() == pytest.approx(0, abs=0.02)
     assert many.std().item() == pytest.approx(1, abs=0.02)

@@ -13,6 +13,7 @@ from vgen.training.settings import TrainSettings, load_train_recipe
         ({"steps": None}, "either in steps or in seconds"),
         ({"size": "huge"}, "'huge' is not one of tiny"),
         ({"patch_px": 40}, "must fit into"),
+        ({"size": "generate-tiny", "patch_px": 16}, "must be a multiple of 32 for size"),
         ({"size": "vae-tiny", "scale": 2}, "takes neither a scale"),
         ({"size": "vae-tiny", "adversarial": adversarial()}, "nor an adversarial stage"),
         ({"structure": {"features": 0.1}}, "belong to the adversarial stage"),

@@ -6,8 +6,9 @@ import torch
 
 from tests.vgen.training.materials import subject
 from vgen.enhance.enhancer import Enhancer
+from vgen.models.ladder import new_vae
 from vgen.models.release import ReleaseHeader
-from vgen.models.vae import VaeSettings, VideoVae, vae_spec
+from vgen.models.vae import VaeSettings, vae_spec
 from vgen.training.damages import classes_for
 from vgen.training.elbo import gaussian_baseline_bits, negative_elbo
 from vgen.training.metrics import psnr_rgb_db
@@ -36,7 +37,7 @@ def half_smooth(name="half", frames=FRAMES):
 
 def network_of(settings=TINY, noise=0.05):
     torch.manual_seed(4)
-    network = VideoVae(settings)
+    network = new_vae(settings)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn(parameter.shape) * noise)
@@ -54,7 +55,7 @@ def enhancer_of(network):
 
 def test_an_unconditional_network_is_scored_by_its_bound_alone():
     settings = VaeSettings(
-        widths=(8, 8), blocks=1, latents=4, temporal_stride=2, is_conditional=False
+        widths=(8, 8), blocks=1, latents=4, latent_levels=2, temporal_stride=2, is_conditional=False
     )
     network, one = network_of(settings), half_smooth()
     found = score_vae(network, [one], None, enhancer=None, seed=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.vgen.training.toys import material, settings, unet
-from vgen.models.vae import VideoVae
+from vgen.models.ladder import new_vae
 from vgen.models.vae_settings import VaeSettings
 from vgen.training.clips import Material
 from vgen.training.metrics import psnr_luma_db
@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_restored_middle_frames():
 @pytest.mark.parametrize("is_conditional", [True, False])
 def test_an_autoencoder_is_scored_by_its_bound(is_conditional):
     torch.manual_seed(0)
-    network = VideoVae(VaeSettings(widths=(8,), latents=2, is_conditional=is_conditional))
+    network = new_vae(VaeSettings(widths=(8,), latents=2, is_conditional=is_conditional))
     score = Validation(material(), settings(size="vae-tiny")).score(network)
     assert score.score == -score.bits
     assert 0 < score.bits < 30
