@@ -16,6 +16,10 @@ from flows.job_server import JobError, JobInterruptedError, JobServer, JobState,
 from flows.work import PYTHON_VARIABLE, Work
 
 POLL_S = 3.0
+"""Between two looks at a job that has been watched for a minute or more."""
+MIN_POLL_S = 0.5
+_POLL_SHARE = POLL_S / 60.0
+"""Of the time a job has been watched: the end of a short one is not noticed late."""
 PATIENCE_S = 120.0
 """How long a job server may be away while a job is watched: a head node that restarts."""
 _REFUSED_CODE = 2
@@ -74,7 +78,7 @@ def run_job(
         owner: The try of a flow run; a job that it started and that has finished is not repeated.
         say: Told the lines that the command says.
         is_kept: Whether the flow run of an owner is another one, and not over.
-        poll_s: Seconds between two looks at the job.
+        poll_s: Most seconds between two looks at the job; it begins with fewer.
 
     Raises:
         JobInterruptedError: cluster or network failed; doing it again goes on.
@@ -121,6 +125,7 @@ def _watch(
     """Return how a job ended and all that it printed."""
     told = 0
     silent_since_s: float | None = None
+    began_s = time.monotonic()
     while True:
         try:
             state = server.state(submission_id)
@@ -141,7 +146,12 @@ def _watch(
         told = len(whole)
         if not state.is_living:
             return state, log
-        time.sleep(poll_s)
+        time.sleep(pause_s(time.monotonic() - began_s, poll_s))
+
+
+def pause_s(watched_s: float, poll_s: float = POLL_S) -> float:
+    """Return the time until the next look at a job that has been watched for ``watched_s``."""
+    return min(poll_s, max(MIN_POLL_S, _POLL_SHARE * watched_s))
 
 
 def _judged(state: JobState, log: str) -> int:

@@ -4,7 +4,7 @@ import pytest
 
 from flows import ray_jobs
 from flows.job_server import JobError, JobInterruptedError, shipped_code
-from flows.ray_jobs import EndedJob, run_job
+from flows.ray_jobs import EndedJob, pause_s, run_job
 from flows.work import Work
 from tests.flows.fake_cluster import FakeServer, ends, interrupts, is_away, loses_it, says
 
@@ -140,6 +140,11 @@ def test_a_server_that_stays_away_leaves_the_job_to_the_next_run(monkeypatch):
     with pytest.raises(JobInterruptedError, match="no job server answers"):
         done(server)
     assert server.stopped == []
+
+
+@pytest.mark.parametrize(("watched_s", "pause"), [(0, 0.5), (5, 0.5), (20, 1), (60, 3), (9e4, 3)])
+def test_a_short_job_is_looked_at_more_often(watched_s, pause):
+    assert pause_s(watched_s) == pytest.approx(pause)
 
 
 def test_a_cluster_that_forgot_the_job_is_an_interruption():
