@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
+
 from pipelines.jobs import VideoJob
 from pipelines.span import SpanRun, decoded
 from vgen.enhance.coding import Coding
@@ -18,6 +20,7 @@ from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
 from vgen.enhance.small import luma_levels, small_rgb
 from vgen.errors import DecodeError
 from vgen.media.decode import DecodeStats, NeedsSequential
+from vgen.media.packets import AnyPacket
 from vgen.media.pixels import planar_format, planes_of, to_planar
 from vgen.media.reader import FrameReader
 from vgen.post.fit import shown_aspect
@@ -32,6 +35,11 @@ ALIKE_LUMA, ALIKE_MEAN, ALIKE_LIGHT = 0.06, 0.03, 0.03
 """Differences of luma's percentiles, of mean luma and colour, and of the light's colour up to which
 two keyframes are corrected as one, whether there is a cut between them or not. Beyond them the
 frames between are searched, which costs time and changes nothing where there is no cut."""
+
+CUT_SHARE, CUT_EXCESS = 0.3, 4.0
+"""A frame that starts a shot is coded nearly afresh. So there is none among packets of which each
+is smaller than this share of a usual keyframe's, and no larger than this many times nine tenths of
+all packets between keyframes."""
 
 LEAST_DISTANCE_S = Fraction(1, 2)
 """Keyframes that are nearer are passed over where every frame is one."""
@@ -127,15 +135,16 @@ def measure_keyframes(run: SpanRun, spans: Sequence[Span]) -> Observed:
     Encoders start a new group of frames at a cut, or do not care and keep to their rhythm. So where
     two keyframes differ, the second starts the shot if it came out of turn; otherwise the frames
     between are decoded and looked at one by one. Where only places differ and light and colours are
-    alike, as where a camera moves, one correction serves both, and no shot is told.
+    alike, as where a camera moves, one correction serves both, and no shot is told. What follows
+    the last keyframe is decoded unless its packets are too small for a cut.
 
     Args:
         run: Of any span of the video; its own one does not matter.
         spans: All spans of the video.
     """
     pts = tuple(moment for span in spans for moment in _own(span))
-    observed, keys = Observed(), list[tuple[FrameStats, Thumbnail]]()
-    for row, small in _keyframes(run, pts):
+    observed, keys, sizes = Observed(), list[tuple[FrameStats, Thumbnail]](), _Sizes()
+    for row, small in _keyframes(run, pts, sizes):
         observed.stats.append(row)
         keys.append((row, small))
     rhythm = _rhythm([row.frame for row, _ in keys])
@@ -146,7 +155,7 @@ def measure_keyframes(run: SpanRun, spans: Sequence[Span]) -> Observed:
             observed.cuts.append(after.frame)
         else:
             _search(run, _between(pts, before.frame, after.frame + 1), observed)
-    if keys and keys[-1][0].frame + 1 < len(pts):
+    if keys and not sizes.rule_out_cuts(pts[keys[-1][0].frame + 1 :]):
         _search(run, _between(pts, keys[-1][0].frame, len(pts)), observed)
     observed.stats.sort(key=lambda row: row.frame)
     return observed
@@ -167,7 +176,37 @@ def _are_alike(before: FrameStats, after: FrameStats) -> bool:
     )
 
 
-def _keyframes(run: SpanRun, pts: tuple[int, ...]) -> Iterator[tuple[FrameStats, Thumbnail]]:
+class _Sizes:
+    """What the packets of a video weigh, in bytes."""
+
+    def __init__(self) -> None:
+        self._keys: list[int] = []
+        self._others: dict[int, int] = {}
+
+    def add(self, packet: AnyPacket) -> None:
+        """Take note of a packet."""
+        if packet.is_keyframe:
+            self._keys.append(packet.size)
+        elif packet.pts is not None:
+            self._others[packet.pts] = packet.size
+
+    def rule_out_cuts(self, pts: tuple[int, ...]) -> bool:
+        """Whether no frame of ``pts`` can start a shot, by what they weigh."""
+        found = [self._others.get(moment) for moment in pts]
+        if not pts:
+            return True
+        if None in found or not self._keys:
+            return False
+        most = min(
+            CUT_SHARE * np.median(self._keys),
+            CUT_EXCESS * np.quantile(list(self._others.values()), 0.9),
+        )
+        return bool(max(size for size in found if size is not None) < most)
+
+
+def _keyframes(
+    run: SpanRun, pts: tuple[int, ...], sizes: _Sizes
+) -> Iterator[tuple[FrameStats, Thumbnail]]:
     video, uri = run.job.info.video, run.job.ref.uri
     coding = Coding.of(planar_format(video.planar_format), video.color)
     reader = FrameReader(
@@ -179,7 +218,8 @@ def _keyframes(run: SpanRun, pts: tuple[int, ...]) -> Iterator[tuple[FrameStats,
         on_damage=_ignored,
         on_suspicion=_ignored,
     )
-    for frame in reader.keyframes(round(LEAST_DISTANCE_S / video.time_base)):
+    distance = round(LEAST_DISTANCE_S / video.time_base)
+    for frame in reader.keyframes(distance, on_packet=sizes.add):
         assert frame.pts is not None
         if time.monotonic() > run.deadline:
             raise DecodeError("took longer than limits.seconds_per_file", uri=uri, pts=frame.pts)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines import observe
 from pipelines.finishing import finish_of
 from pipelines.observe import stretch_of
 from pipelines.span import SpanRun, produce_chunk
@@ -30,8 +31,14 @@ WIDTH, HEIGHT, NUM_FRAMES, CUT = 160, 96, 40, 23
 assert NUM_FRAMES < MIN_FRAMES, "one span unless smaller ones are asked for"
 
 
-def frames(flicker: float = 0.06, second: float = 1.0, pan: float = 1.5) -> np.ndarray:
-    """``[T, H, W, 3]``: two shots, the second upside down and as bright as asked for."""
+def frames(
+    flicker: float = 0.06,
+    second: float = 1.0,
+    pan: float = 1.5,
+    noise: float = 6.0,
+    is_cut: bool = True,
+) -> np.ndarray:
+    """``[T, H, W, 3]``: two shots, the second upside down and as bright as asked for; or one."""
     rng = np.random.default_rng(3)
     still = scene(HEIGHT + 80, WIDTH + 120)
     made = []
@@ -39,8 +46,8 @@ def frames(flicker: float = 0.06, second: float = 1.0, pan: float = 1.5) -> np.n
         x, y = 20 + pan * t + rng.normal(0, 1.5), 20 + rng.normal(0, 1.5)
         picture = shown_from(still, x, y, (HEIGHT, WIDTH)).astype(float)
         picture *= np.array([1.15, 1.0, 0.85]) * (0.8 + flicker * rng.normal())
-        picture += rng.normal(0, 6, picture.shape)
-        made.append(second * picture[::-1] if t >= CUT else picture)
+        picture += rng.normal(0, noise, picture.shape)
+        made.append(second * picture[::-1] if is_cut and t >= CUT else picture)
     return np.stack(made).clip(0, 255).astype(np.uint8)
 
 
@@ -52,10 +59,12 @@ def clip(tmp_path_factory) -> Path:
 
 
 def encoded(path: Path, *arguments: str, **more: float) -> None:
-    """Encode ``frames`` nearly without loss."""
+    """Encode ``frames``, nearly without loss unless a codec is named."""
+    if "-c:v" not in arguments:
+        arguments = ("-c:v", "libx264", "-qp", "4", *arguments)
     command = [
         FFMPEG, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}",
-        "-r", "25", "-i", "-", "-c:v", "libx264", "-qp", "4", *arguments, "-pix_fmt", "yuv420p",
+        "-r", "25", "-i", "-", *arguments, "-pix_fmt", "yuv420p",
         "-threads", "1", str(path),
     ]  # fmt: skip
     subprocess.run(command, input=frames(**more).tobytes(), check=True)
@@ -129,6 +138,32 @@ def test_colour_alone_is_measured_at_keyframes_and_finds_shots_to_the_frame(
     for few, all_of_them in zip(*(plan.shots for plan in plans), strict=True):
         pairs = zip(few.grades[0].matrix, all_of_them.grades[0].matrix, strict=True)
         assert all(one == pytest.approx(other, abs=0.03) for one, other in pairs)
+
+
+EVERYDAY = {
+    "libx264": ("-crf", "26", "-sc_threshold", "0"),
+    "mpeg4": ("-q:v", "6", "-sc_threshold", "1000000000"),
+    "libvpx-vp9": ("-crf", "34", "-b:v", "0", "-lag-in-frames", "0"),
+}
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+@pytest.mark.parametrize("codec", EVERYDAY)
+def test_what_follows_the_last_keyframe_is_decoded_only_where_a_cut_can_be(
+    tmp_path, monkeypatch, codec, is_cut
+):
+    """At everyday quality a frame that starts a shot weighs about as much as a keyframe."""
+    path, searched = tmp_path / "clip.mkv", []
+    search = observe.measure_stretch
+    monkeypatch.setattr(
+        observe, "measure_stretch", lambda *a, **k: searched.append(a) or search(*a, **k)
+    )
+    arguments = ("-c:v", codec, *EVERYDAY[codec], "-g", "500")
+    encoded(path, *arguments, flicker=0.0, second=0.6, noise=0.0, is_cut=is_cut)
+    plan = bare(path, tmp_path / "out", recipe_of("color"), span_frames=15)
+    assert plan.analyze() is None
+    assert plan.analysis().curves.shots == ((0, CUT) if is_cut else (0,))
+    assert bool(searched) == is_cut
 
 
 @pytest.mark.parametrize("forced", [(), ("-force_key_frames", "expr:eq(n,13)")])

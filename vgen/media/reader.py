@@ -78,15 +78,19 @@ class FrameReader:
         log.debug("no clean entry before pts %d, reading %s from its start", begin_pts, self.uri)
         yield from self.from_start()
 
-    def keyframes(self, distance: int) -> Generator[av.VideoFrame, None, None]:
+    def keyframes(
+        self, distance: int, *, on_packet: Callable[[AnyPacket], None] = lambda packet: None
+    ) -> Generator[av.VideoFrame, None, None]:
         """Yield keyframes alone, at about a tenth of the cost of all frames.
 
         They are what the whole decode shows where the file is sound and ``info.access`` is seek.
         Where every frame is one, some are left out, so that they are ``distance`` ticks apart.
+        ``on_packet`` is shown every packet of the video, also of the frames that are passed over.
         """
         with self._opened() as (container, stream):
             packets = video_packets(container, stream, self.info.access, uri=self.uri)
-            for packet in _spaced_keyframes(self._watched(packets), distance):
+            shown = _shown_to(on_packet, self._watched(packets))
+            for packet in _spaced_keyframes(shown, distance):
                 # Alone, to its end: skipping what lies between takes decoders out of their order.
                 for frame in decoded_frames(iter((packet,)), stream, self.on_damage):
                     if frame.pts == packet.pts:
@@ -143,6 +147,14 @@ class FrameReader:
         with suppress(DecodeError, *FOREIGN_ERRORS):  # judged by the span that owns it
             packet = next(read_packets(container, (stream,), uri=self.uri), None)
             stream.codec_context.decode(packet)
+
+
+def _shown_to(
+    on_packet: Callable[[AnyPacket], None], packets: Iterator[AnyPacket]
+) -> Iterator[AnyPacket]:
+    for packet in packets:
+        on_packet(packet)
+        yield packet
 
 
 def _spaced_keyframes(packets: Iterator[AnyPacket], distance: int) -> Iterator[AnyPacket]:
