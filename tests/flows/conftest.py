@@ -1,15 +1,16 @@
 """One Prefect server, one worker and one Ray cluster for all tests that need them."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.stages import GPU_LIMIT
-from tests.flows.library import client
 from tests.flows.notices import Notices, notices_on
-from tests.flows.stand import Stand, answers, wait_for
+from tests.flows.stand import Stand, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -26,27 +27,29 @@ def stand(s3_server, notices) -> Iterator[Stand]:
     This process is a client of all of them, and of the S3 server.
     """
     stand = Stand(s3_server.environment, notices.url)
-    try:
+    wanted = {
+        PREFECT_API_URL: stand.prefect_environment["PREFECT_API_URL"],
+        PREFECT_HOME: stand.prefect_environment["PREFECT_HOME"],
+    }
+    with ExitStack() as stack:
+        stack.callback(stand.close)
         stand.start_server()
         stand.start_ray()
-        wait_for(lambda: answers(f"{stand.prefect_url}/api/health"), "the Prefect server")
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in stand.client_environment.items():
+            patch.setenv(name, value)
+        wait_for(stand.is_server_up, "the Prefect server")
+        stack.enter_context(temporary_settings(wanted))
+        # One client for all questions: to make one takes time, for the certificates it reads.
+        prefect = stack.enter_context(SyncClientContext()).client
+        stand.start_worker()
+        wait_for(prefect.read_work_pools, "the pool that the worker makes")
+        stand.start_deploying("--all")
         wait_for(stand.is_head_up, "the Ray cluster")
         stand.start_node()
-        stand.prefect("work-pool", "create", "vgen", "--type", "process")
-        stand.prefect("deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
-        stand.start_worker()
+        prefect.create_global_concurrency_limit(
+            GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=8)
+        )
         wait_for(stand.is_node_up, "the second node")
-        wanted = {
-            PREFECT_API_URL: stand.prefect_environment["PREFECT_API_URL"],
-            PREFECT_HOME: stand.prefect_environment["PREFECT_HOME"],
-        }
-        with temporary_settings(wanted), pytest.MonkeyPatch.context() as patch:
-            for name, value in stand.client_environment.items():
-                patch.setenv(name, value)
-            with client() as prefect:  # the command `prefect gcl` takes seconds to start
-                prefect.create_global_concurrency_limit(
-                    GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=8)
-                )
-            yield stand
-    finally:
-        stand.close()
+        stand.wait_until_deployed()
+        yield stand

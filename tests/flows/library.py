@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -93,9 +92,7 @@ class Library:
     def jobs(self) -> list[JobDetails]:
         """All jobs over this archive, by their id."""
         # Without Ray's client, which keeps the settings of whoever used it first in a process.
-        token = {"Authorization": f"Bearer {self.stand.ray_token}"}
-        found = httpx.get(f"{self.stand.ray_url}/api/jobs/", headers=token, timeout=120).json()
-        jobs = [JobDetails(**one) for one in found]
+        jobs = [JobDetails(**one) for one in self.stand.ask_ray("/api/jobs/").json()]
         ours = [job for job in jobs if job.submission_id and f"{self.place}/" in job.entrypoint]
         return sorted(ours, key=lambda job: str(job.submission_id))
 
@@ -108,10 +105,10 @@ class Library:
             if uri.endswith("/report.json")
         ]
 
-    def is_planned(self) -> bool:
-        """Whether a run has listed the source and written down what it will do."""
+    def plans(self) -> int:
+        """Count the runs that have listed the source and written down what they will do."""
         uris = [one.uri for one in storage.list_objects(runs_prefix(self.destination))]
-        return any(uri.endswith("/plan.parquet") for uri in uris)
+        return sum(uri.endswith("/plan.parquet") for uri in uris)
 
     def published(self) -> list[str]:
         """Names of the videos that are there."""

@@ -22,8 +22,8 @@ import psutil
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 PATIENCE_S = 420.0
-HEAD_CPUS = 2
 NODE_CPUS = 1
+"""Of each node: every one is an actor of a run, whose process takes seconds to start."""
 
 
 def free_port() -> int:
@@ -34,20 +34,16 @@ def free_port() -> int:
 
 
 def wait_for(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Wait until ``condition`` holds."""
-    deadline_s = time.monotonic() + patience_s
+    """Wait until ``condition`` holds.
+
+    What takes long is asked for more seldom: each answer costs the server tens of milliseconds
+    of the CPU time that it is waited for.
+    """
+    began_s = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline_s, f"waited {patience_s:.0f} s for {what}"
-        time.sleep(0.3)
-
-
-def answers(url: str) -> bool:
-    """Whether an HTTP server answers, if only to refuse."""
-    try:
-        httpx.get(url, timeout=5)
-    except httpx.HTTPError:
-        return False
-    return True
+        waited_s = time.monotonic() - began_s
+        assert waited_s < patience_s, f"waited {patience_s:.0f} s for {what}"
+        time.sleep(min(1.0, 0.1 + waited_s / 20))
 
 
 class Stand:
@@ -64,6 +60,8 @@ class Stand:
         self.s3_environment = s3_environment
         self.notify_url = notify_url
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        # One for all questions: to make one takes time, for the certificates that it reads.
+        self.http = httpx.Client(timeout=120)
         own = {name: value for name, value in os.environ.items() if not is_foreign(name)}
         self.base = own | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -102,6 +100,7 @@ class Stand:
         """What flows need that submit to the cluster."""
         own = {
             "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             "RAY_ADDRESS": self.ray_url,
             "VGEN_NOTIFY_URLS": self.notify_url,
         }
@@ -155,7 +154,7 @@ class Stand:
             "--port", str(self.ray_port), "--dashboard-port", self.ray_url.rpartition(":")[2],
             "--dashboard-agent-listen-port", str(free_port()),
             "--ray-client-server-port", str(free_port()),
-            "--num-cpus", str(HEAD_CPUS), "--object-store-memory", str(256 << 20),
+            "--num-cpus", str(NODE_CPUS), "--object-store-memory", str(256 << 20),
         ]  # fmt: skip
         self.start("ray", command, self.s3_environment)
 
@@ -172,11 +171,23 @@ class Stand:
         ]  # fmt: skip
         self.start("node", command, self.s3_environment)
 
+    def answers(self, url: str) -> bool:
+        """Whether an HTTP server answers, if only to refuse."""
+        try:
+            self.http.get(url, timeout=5)
+        except httpx.HTTPError:
+            return False
+        return True
+
+    def is_server_up(self) -> bool:
+        """Whether the Prefect server answers."""
+        return self.answers(f"{self.prefect_url}/api/health")
+
     def is_head_up(self) -> bool:
         """Whether the job server answers; start it again where Ray gave up, as it does in 30 s."""
         if self.processes["ray"].poll() is not None:
             self.start_ray()
-        return answers(f"{self.ray_url}/api/version")
+        return self.answers(f"{self.ray_url}/api/version")
 
     def is_node_up(self) -> bool:
         """Whether both nodes live; start the second one again where it gave up."""
@@ -186,29 +197,30 @@ class Stand:
 
     def living_nodes(self) -> int:
         """Count the cluster's nodes."""
-        token = {"Authorization": f"Bearer {self.ray_token}"}
-        url = f"{self.ray_url}/nodes?view=summary"
-        listed = httpx.get(url, headers=token, timeout=120).json()["data"]["summary"]
+        listed = self.ask_ray("/nodes?view=summary").json()["data"]["summary"]
         return sum(one["raylet"].get("state") == "ALIVE" for one in listed)
+
+    def ask_ray(self, path: str) -> httpx.Response:
+        """Ask the head, as somebody who has the cluster's token."""
+        token = {"Authorization": f"Bearer {self.ray_token}"}
+        return self.http.get(f"{self.ray_url}{path}", headers=token)
 
     def start_worker(self) -> None:
         """Start a worker of the work pool ``vgen``."""
         command = [*_module("prefect"), "worker", "start", "--pool", "vgen", "--type", "process"]
         self.start("worker", command, self.worker_environment)
 
-    def prefect(self, *arguments: str) -> str:
-        """Run the command line of Prefect to its end."""
-        done = subprocess.run(
-            [*_module("prefect"), "--no-prompt", *arguments],
-            env=self.base | self.prefect_environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
+    def start_deploying(self, *which: str) -> None:
+        """Start to make deployments of ``deploy/prefect.yaml``, without waiting for it."""
+        command = [*_module("prefect"), "--no-prompt", "deploy", *which]
+        self.start(
+            "deploy", [*command, "--prefect-file", "deploy/prefect.yaml"], self.prefect_environment
         )
-        assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
-        return done.stdout
+
+    def wait_until_deployed(self) -> None:
+        """Wait until the deployments are there."""
+        code = self.processes.pop("deploy").wait(timeout=PATIENCE_S)
+        assert code == 0, self.log("deploy").read_text()[-3000:]
 
     def kill(self, name: str) -> None:
         """Kill a process and all that descend from it, as a machine that goes away would."""
@@ -221,6 +233,7 @@ class Stand:
 
     def close(self) -> None:
         """End everything."""
+        self.http.close()
         for name in list(self.processes):
             self.kill(name)
         for one in psutil.process_iter():  # Ray's own leave the family they are born in
