@@ -36,7 +36,7 @@ ALIKE_LUMA, ALIKE_MEAN, ALIKE_LIGHT = 0.06, 0.03, 0.03
 two keyframes are corrected as one, whether there is a cut between them or not. Beyond them the
 frames between are searched, which costs time and changes nothing where there is no cut."""
 
-CUT_SHARE, CUT_EXCESS = 0.3, 4.0
+CUT_SHARE, CUT_EXCESS = 0.3, 3.0
 """A frame that starts a shot is coded nearly afresh. So there is none among packets of which each
 is smaller than this share of a usual keyframe's, and no larger than this many times nine tenths of
 all packets between keyframes."""
