@@ -13,6 +13,7 @@ time inside here. Frames are RGB, nominally in [0, 1].
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -224,6 +225,33 @@ def _grouped(frames_ntchw: Tensor, stride: int) -> Tensor:
 def _ungrouped(groups_ntchw: Tensor, stride: int) -> Tensor:
     n, t, c, h, w = groups_ntchw.shape
     return groups_ntchw.reshape(n, t * stride, c // stride, h, w)
+
+
+def climbed(lower: LadderVae, fresh: LadderVae) -> LadderVae:
+    """Return ``fresh``, with latents at more levels, made to compute what ``lower`` does.
+
+    What reads the new latents has weights of zero, whose gradients are not zero.
+
+    Raises:
+        ValueError: they differ in more than the number of levels, or ``fresh`` has fewer.
+    """
+    if not climbs_to(lower.settings, fresh.settings):
+        raise ValueError(f"cannot go on from {lower.settings} to {fresh.settings}")
+    fresh.load_state_dict(fresh.state_dict() | lower.state_dict())
+    for rung in fresh.rungs[lower.settings.latent_levels :]:
+        assert isinstance(rung, Rung)
+        for conv in (rung.past, rung.enter):
+            nn.init.zeros_(conv.weight)
+    return fresh
+
+
+def climbs_to(lower: VaeSettings, upper: VaeSettings) -> bool:
+    """Whether networks that make clips up differ in nothing but finer latents, or not at all."""
+    return (
+        not lower.is_conditional
+        and lower.latent_levels <= upper.latent_levels
+        and replace(lower, latent_levels=upper.latent_levels) == upper
+    )
 
 
 Vae: TypeAlias = VideoVae | LadderVae

@@ -123,6 +123,14 @@ VAE_SIZES: Mapping[str, VaeSettings] = {
         temporal_stride=2,
         is_conditional=False,
     ),
+    "generate-small": VaeSettings(
+        widths=(24, 32, 48, 64, 64),
+        blocks=1,
+        latents=24,
+        latent_levels=5,
+        temporal_stride=2,
+        is_conditional=False,
+    ),
 }
 """Named members of the family; ``vae-`` restore, ``generate-`` make clips up."""
 

@@ -2,7 +2,7 @@
 
 A release holds folded convolutions; here they are unfolded again, to branches that add up to
 them, so that training goes on from the very function the release computes. A release of a smaller
-network is grown first, which does not change that function either.
+network, or one with latents at fewer levels, is grown first, which does not change that function.
 """
 
 import tempfile
@@ -12,10 +12,11 @@ from vgen import storage
 from vgen.errors import ReleaseError
 from vgen.models.generator import TemporalUNet, UNetSettings, unfolded
 from vgen.models.grow import fits_into, grown
-from vgen.models.ladder import Vae
+from vgen.models.ladder import LadderVae, Vae, climbed, climbs_to
 from vgen.models.registry import MAX_RELEASE_BYTES
 from vgen.models.release import ReleaseHeader, bundled_releases, load_network, read_header
-from vgen.models.spec import TEMPORAL_UNET
+from vgen.models.spec import TEMPORAL_UNET, UNCONDITIONAL_VAE
+from vgen.models.vae_settings import VaeSettings
 from vgen.training.checkpoints import new_network
 from vgen.training.distributed import Group
 from vgen.training.settings import TrainSettings
@@ -42,6 +43,9 @@ def initial_network(settings: TrainSettings, group: Group, *, is_single_frame: b
         path.write_bytes(content)
         header, released = load_network(path)
     _check_fits(settings, header, network)
+    if isinstance(network, LadderVae):
+        assert isinstance(released, LadderVae)
+        return climbed(released, network)
     if isinstance(network, Vae):
         network.load_state_dict(released.state_dict())
         return network
@@ -80,6 +84,8 @@ def _check_fits(settings: TrainSettings, header: ReleaseHeader, network: Network
     fits = header.settings == needed
     if isinstance(network, TemporalUNet) and header.spec.architecture == TEMPORAL_UNET:
         fits = fits_into(UNetSettings.from_mapping(header.settings), network.settings)
+    if isinstance(network, LadderVae) and header.spec.architecture == UNCONDITIONAL_VAE:
+        fits = climbs_to(VaeSettings.from_mapping(header.settings), network.settings)
     if not fits:
         raise ReleaseError(
             f"release {settings.start_from!r} cannot be started from: it has {header.settings}, "

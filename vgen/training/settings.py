@@ -91,7 +91,8 @@ class TrainFlags(_Settings):
     """Of the release that comes out."""
     size: str = "tiny"
     """tiny, small, base, large: restoration networks; vae-tiny, vae-small: variational
-    autoencoders that restore by sampling; generate-tiny: one that makes clips up."""
+    autoencoders that restore by sampling; generate-tiny, generate-small: those that make clips
+    up."""
     scale: Literal[1, 2, 4] = 1
     """Output pixels for one input pixel, along each side; a VAE has 1."""
     start_from: str = ""

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from vgen.models.ladder import LadderVae, new_vae
+from vgen.models.ladder import LadderVae, climbed, climbs_to, new_vae
 from vgen.models.vae import VideoVae
 from vgen.models.vae_settings import VAE_SIZES, VaeSettings
 
@@ -52,6 +54,7 @@ def test_what_makes_clips_up_has_a_ladder_and_what_restores_has_not():
         "vae-tiny": VideoVae,
         "vae-small": VideoVae,
         "generate-tiny": LadderVae,
+        "generate-small": LadderVae,
     }
 
 
@@ -142,6 +145,31 @@ def test_every_weight_learns(chosen):
         if parameter.grad is None or parameter.grad.abs().sum() == 0
     ]
     assert silent == []
+
+
+def test_finer_latents_change_nothing_at_first_and_all_of_them_learn():
+    lower, shown = made(SMALL), clip()
+    upper = climbed(lower, LadderVae(replace(SMALL, latent_levels=3)))
+    noise = noise_for(upper, shown.shape)
+    with torch.no_grad():
+        before, after = lower(shown, None, noise[:2]), upper(shown, None, noise)
+    torch.testing.assert_close(after.frames_ntchw, before.frames_ntchw)
+    for q, p in zip(before.posterior, after.posterior, strict=False):
+        torch.testing.assert_close(q.mean, p.mean)
+    out = upper(shown)
+    (out.frames_ntchw.square().mean() + out.posterior[2].mean.square().mean()).backward()
+    rung = upper.rungs[2]
+    assert rung.enter.weight.grad.abs().sum() > 0
+    assert rung.past.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "other", [replace(SMALL, latent_levels=1), replace(SMALL, latents=4), FLAT]
+)
+def test_nothing_else_can_be_changed_on_the_way(other):
+    assert not climbs_to(SMALL, other)
+    with pytest.raises(ValueError, match="cannot go on from"):
+        climbed(LadderVae(SMALL), LadderVae(other))
 
 
 def test_noise_is_drawn_where_none_is_given():

@@ -44,6 +44,7 @@ def test_the_sizes_have_their_stated_parameters():
     assert counts["vae-tiny"] == pytest.approx(468_000, rel=0.01)
     assert counts["vae-small"] == pytest.approx(2_710_000, rel=0.01)
     assert counts["generate-tiny"] == pytest.approx(1_518_000, rel=0.01)
+    assert counts["generate-small"] == pytest.approx(1_575_000, rel=0.01)
 
 
 @pytest.mark.parametrize("chosen", [SMALL, DEEP])

@@ -3,10 +3,12 @@ import torch
 
 from tests.vgen.training.toys import settings
 from vgen.errors import ReleaseError
+from vgen.models.ladder import new_vae
 from vgen.models.release import bundled_releases, load_network, save_release
 from vgen.models.vae import VAE_SIZES, VideoVae, vae_spec
 from vgen.training.distributed import Group
 from vgen.training.initial import check_start, initial_network
+from vgen.training.pool import PoolSettings
 from vgen.training.schedule import stage_at
 
 
@@ -59,6 +61,27 @@ def test_an_autoencoder_goes_on_from_its_weights(tmp_path):
     )
     found = made(settings(size="vae-tiny", start_from=str(path))).state_dict()
     assert all(torch.equal(found[key], value) for key, value in network.state_dict().items())
+
+
+def test_what_makes_clips_up_goes_on_with_finer_latents(tmp_path):
+    torch.manual_seed(8)
+    lower = VAE_SIZES["generate-tiny"]
+    path, network = tmp_path / "g.safetensors", new_vae(lower)
+    save_release(
+        path,
+        name="g",
+        network=network,
+        spec=vae_spec(lower),
+        settings=lower.to_mapping(),
+        provenance={},
+    )
+    chosen = settings(
+        size="generate-small", start_from=str(path), patch_px=32, pool=PoolSettings(side_px=32)
+    )
+    check_start(chosen)
+    found = made(chosen).state_dict()
+    assert all(torch.equal(found[key], value) for key, value in network.state_dict().items())
+    assert len(found) > len(network.state_dict())
 
 
 def test_single_frames_are_not_learned_again():
