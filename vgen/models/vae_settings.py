@@ -1,7 +1,7 @@
 """The family of video autoencoders: its numbers, and what a member needs from its caller."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 from vgen.errors import ReleaseError
@@ -112,25 +112,20 @@ class VaeSettings:
         )
 
 
+_GENERATE = VaeSettings(
+    widths=(24, 32, 48, 64, 64),
+    blocks=1,
+    latents=24,
+    latent_levels=4,
+    temporal_stride=2,
+    is_conditional=False,
+)
+
 VAE_SIZES: Mapping[str, VaeSettings] = {
     "vae-tiny": VaeSettings(widths=(32, 48), blocks=1, latents=24),
     "vae-small": VaeSettings(widths=(48, 96), blocks=2, latents=32),
-    "generate-tiny": VaeSettings(
-        widths=(24, 32, 48, 64, 64),
-        blocks=1,
-        latents=24,
-        latent_levels=4,
-        temporal_stride=2,
-        is_conditional=False,
-    ),
-    "generate-small": VaeSettings(
-        widths=(24, 32, 48, 64, 64),
-        blocks=1,
-        latents=24,
-        latent_levels=5,
-        temporal_stride=2,
-        is_conditional=False,
-    ),
+    "generate-tiny": _GENERATE,
+    "generate-small": replace(_GENERATE, latent_levels=5),
 }
 """Named members of the family; ``vae-`` restore, ``generate-`` make clips up."""
 

@@ -46,19 +46,23 @@ def test_every_branch_of_what_was_unfolded_learns():
     assert names == []
 
 
+def save(path, autoencoder):
+    save_release(
+        path,
+        name=path.stem,
+        network=autoencoder,
+        spec=vae_spec(autoencoder.settings),
+        settings=autoencoder.settings.to_mapping(),
+        provenance={},
+    )
+
+
 def test_an_autoencoder_goes_on_from_its_weights(tmp_path):
     torch.manual_seed(7)
     vae = VAE_SIZES["vae-tiny"]
     path = tmp_path / "vae.safetensors"
     network = VideoVae(vae)
-    save_release(
-        path,
-        name="vae",
-        network=network,
-        spec=vae_spec(vae),
-        settings=vae.to_mapping(),
-        provenance={},
-    )
+    save(path, network)
     found = made(settings(size="vae-tiny", start_from=str(path))).state_dict()
     assert all(torch.equal(found[key], value) for key, value in network.state_dict().items())
 
@@ -67,14 +71,7 @@ def test_what_makes_clips_up_goes_on_with_finer_latents(tmp_path):
     torch.manual_seed(8)
     lower = VAE_SIZES["generate-tiny"]
     path, network = tmp_path / "g.safetensors", new_vae(lower)
-    save_release(
-        path,
-        name="g",
-        network=network,
-        spec=vae_spec(lower),
-        settings=lower.to_mapping(),
-        provenance={},
-    )
+    save(path, network)
     chosen = settings(
         size="generate-small", start_from=str(path), patch_px=32, pool=PoolSettings(side_px=32)
     )
