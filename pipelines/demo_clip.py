@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
+from vgen.enhance.small import small_size
 from vgen.media.simd import steady_options
 from vgen.media.source import open_source
-from vgen.post.motion import IDENTITY
-from vgen.post.path import accumulate, inverse
+from vgen.post.stabilize import camera_path
 from vgen.post.stats import Observer
 from vgen.records import Record
 
@@ -31,7 +31,6 @@ CAST = (1.14, 1.0, 0.84)
 """Factors on red, green and blue."""
 NOISE_LEVELS = 5.0
 SEED = 12
-MEASURED_WIDTH = 427
 
 
 class Faults(Record):
@@ -68,7 +67,7 @@ def spoil(source: Path, path: Path) -> None:
 
 
 def measure_faults(path: Path) -> Faults:
-    """Measure a clip; at a cut the camera is taken to stand still."""
+    """Measure a clip as the analysis does; at a cut the camera goes on as before."""
     observer, stats = Observer(with_motion=True), []
     previous: Thumbnail | None = None
     for number, small in enumerate(_small(path)):
@@ -76,9 +75,7 @@ def measure_faults(path: Path) -> Faults:
         starts_shot = previous is not None and is_cut(previous, current)
         stats.append(observer.see(number, small, starts_shot=starts_shot))
         previous = current
-    moves = [IDENTITY if row.motion is None else row.motion.similarity for row in stats]
-    steps = [(moved.dx, moved.dy, moved.a, moved.b) for moved in moves]
-    camera = accumulate(inverse(np.array(steps)))
+    camera = camera_path(stats)
     with open_source(str(path)) as container:
         width = container.streams.video[0].width
     seconds_px = np.abs(np.diff(camera[:, :2], 2, axis=0)).sum(axis=1) * width
@@ -93,7 +90,7 @@ def measure_faults(path: Path) -> Faults:
 def _small(path: Path) -> Iterator[NDArray[np.uint8]]:
     with open_source(str(path)) as container:
         for frame in container.decode(video=0):
-            height = round(frame.height * MEASURED_WIDTH / frame.width)
             rgb_hwc = frame.to_ndarray(format="rgb24")
-            small = cv2.resize(rgb_hwc, (MEASURED_WIDTH, height), interpolation=cv2.INTER_AREA)
+            size = small_size(frame.height, frame.width)
+            small = cv2.resize(rgb_hwc, size, interpolation=cv2.INTER_AREA)
             yield np.asarray(small, np.uint8)
