@@ -24,7 +24,7 @@ from pipelines.scratch import scratch, sweep_scratch
 from pipelines.sources import local_source, unchanged
 from pipelines.span import SpanRun, produce_chunk
 from vgen import storage
-from vgen.errors import MediaError, StorageError
+from vgen.errors import MediaError, MissingError, StorageError
 from vgen.manifest import chunk_prefix
 from vgen.media.chunk import read_facts
 from vgen.records import Fault, Span
@@ -108,10 +108,13 @@ def publish_chunk(path: Path, uri: str) -> None:
     """Make a sealed chunk file an object, whole or not at all.
 
     Another run may put its own there at the same moment. That one is as good, though its size may
-    differ by the figures in it.
+    differ by the figures in it. Or it has published the video and taken all chunks away: where it
+    has not, assembling the video will say what is missing.
     """
     try:
         storage.publish(path, uri)
+    except MissingError:
+        return
     except StorageError:
         if not _is_chunk(uri):
             raise

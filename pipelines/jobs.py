@@ -117,7 +117,8 @@ def read_video(plan_uri: str, row_group: int) -> tuple[VideoJob, tuple[Span, ...
     """
     try:
         with storage.open_read(plan_uri) as stream:
-            table = pq.ParquetFile(stream).read_row_group(row_group)
+            # In this thread: one of Arrow's that lets go of a buffer while Python ends aborts it.
+            table = pq.ParquetFile(stream).read_row_group(row_group, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise StorageError(f"cannot read the plan {plan_uri!r}: {error}") from error
     job = VideoJob.model_validate_json(table["video"][0].as_py())

@@ -23,8 +23,11 @@ def scratch(purpose: str) -> Iterator[Path]:
     home = scratch_root() / str(os.getpid())
     folder: Path | None = None
     while folder is None:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileNotFoundError):  # another thread's scratch was the last one
+        if home.is_file():
+            raise NotADirectoryError(f"{str(home)!r} is a file where scratch should be")
+        # Gone where another thread's scratch was the last one, at any moment.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=home))
     try:
         yield folder

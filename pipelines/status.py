@@ -89,7 +89,9 @@ def _from_report(home: str, run_id: str) -> RunStatus:
 def _from_plan(home: str, run_id: str) -> RunStatus:
     columns = ["source_uri", "status", "work_key", "duration_s", "start", "stop"]
     with storage.open_read(storage.join(run_uri(home, run_id), "plan.parquet")) as stream:
-        rows = pq.read_table(stream, columns=columns).to_pylist()
+        rows = pq.read_table(
+            stream, columns=columns, use_threads=False, pre_buffer=False
+        ).to_pylist()
     published = {one.work_key for one in scan_manifests(home).values()}
     chunks = {one.uri for one in storage.list_objects(storage.join(home, "_vgen", "chunks"))}
     videos = {row["source_uri"]: row for row in rows}

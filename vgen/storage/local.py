@@ -11,7 +11,7 @@ import stat as modes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from uuid import uuid4
 
 from vgen.errors import MissingError, StorageError
@@ -21,6 +21,9 @@ from vgen.storage.faults import translated
 TEMPORARY_PREFIX = ".vgen-tmp-"
 """Start of the names of unfinished files; the rest is random, so long names stay possible."""
 
+_TRIES = 8
+"""Of placing a file in a folder that others remove where it is empty."""
+T = TypeVar("T")
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
@@ -61,7 +64,7 @@ def read_bytes(uri: str, start: int, stop: int | None) -> bytes:
 
 
 def write_bytes(uri: str, content: bytes, if_absent: bool) -> bool:
-    with translated("write", uri), _temporary_beside(Path(uri)) as temporary:
+    def place(temporary: Path) -> bool:
         temporary.write_bytes(content)
         _flush(temporary)
         if if_absent:
@@ -69,10 +72,14 @@ def write_bytes(uri: str, content: bytes, if_absent: bool) -> bool:
         _rename(temporary, Path(uri))
         return True
 
+    with translated("write", uri):
+        return _placed(Path(uri), place)
+
 
 def publish(source: Path, uri: str, remove_source: bool) -> None:
     target = Path(uri)
-    with translated("publish", uri), _temporary_beside(target) as temporary:
+
+    def place(temporary: Path) -> None:
         try:
             if not remove_source:
                 raise OSError(errno.EXDEV, "the source stays")
@@ -86,6 +93,9 @@ def publish(source: Path, uri: str, remove_source: bool) -> None:
         _rename(temporary, target)
         if remove_source:
             source.unlink(missing_ok=True)
+
+    with translated("publish", uri):
+        _placed(target, place)
 
 
 def fetch(uri: str, target: Path) -> None:
@@ -157,10 +167,24 @@ def _object_stat(uri: str, found: os.stat_result) -> ObjectStat:
     )
 
 
+def _placed(target: Path, place: Callable[[Path], T]) -> T:
+    """Call ``place`` with a temporary name in the folder of ``target``, which is made.
+
+    Done again where somebody removes that folder, empty as it was, at the same moment.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _unlinked(target.parent / f"{TEMPORARY_PREFIX}{uuid4().hex}") as temporary:
+                return place(temporary)
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
 @contextmanager
-def _temporary_beside(target: Path) -> Iterator[Path]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{uuid4().hex}"
+def _unlinked(temporary: Path) -> Iterator[Path]:
     try:
         yield temporary
     finally:

@@ -159,7 +159,7 @@ def read_clip(uri: str, row_group: int) -> CleanClip:
             claimed_bytes = shard.metadata.row_group(row_group).total_byte_size
             if claimed_bytes > MAX_CLIP_BYTES:
                 raise StorageError(_broken(uri, f"a clip of {claimed_bytes} bytes"))
-            row = shard.read_row_group(row_group).cast(SCHEMA).to_pylist()[0]
+            row = shard.read_row_group(row_group, use_threads=False).cast(SCHEMA).to_pylist()[0]
         shape = (row["frames"], row["height"], row["width"], 3)
         return CleanClip(
             frames_thwc=np.frombuffer(row["pixels"], np.uint8).reshape(shape),
