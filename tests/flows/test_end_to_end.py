@@ -239,9 +239,10 @@ def resumed(interrupted, stand, media) -> Resumed:
             assert is_sole
             stand.kill("server")
             shutil.rmtree(stand.leases)  # as if it were away for long, or kept them in memory
+            wait_for(lambda: library.jobs()[-1].status.is_terminal(), "the end of that job")
             stand.start_server()
-            wait_for(stand.is_server_up, "the server")
             stand.start_node()
+            wait_for(stand.is_server_up, "the server")
             ended = library.end(run.id)
     return Resumed(library=library, done_before=done_before, left=left, job=job, ended=ended)
 
