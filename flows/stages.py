@@ -1,6 +1,7 @@
 """What all flows do in the same way: retry what may help, and do work here or on a cluster."""
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import UUID
@@ -36,6 +37,9 @@ RETRY_JITTER = 0.5
 CHECK_TIMEOUT_S = 3600.0
 """For a listing of a large archive, or a report of one."""
 
+SERVER_PATIENCE_S = 300.0
+"""How long Prefect's server may be away when a job has ended: one that is restarted."""
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -61,7 +65,8 @@ def retried(*tags: str, timeout_s: float | None = None) -> "Callable[[Callable[P
 def may_help(_: "Task[..., object]", run: "TaskRun", state: "State[object]") -> bool:
     """Whether doing a failed task again may end otherwise; Prefect asks this after a failure."""
     error = state.result(raise_on_failure=False)
-    if isinstance(error, JobInterruptedError | StoppedError):
+    # Prefect's own client tries again only where it has reached the server before.
+    if isinstance(error, JobInterruptedError | StoppedError | httpx.TransportError):
         return True
     if isinstance(error, StorageError):
         return not isinstance(error, MissingError)
@@ -111,8 +116,23 @@ def carry_out(
             owner = f"{flow_run.id or 'no flow run'}/{flow_run.run_count or 1}"
             job = run_job(JobServer(server_url), work(), owner=owner, say=teller, is_kept=is_kept)
             result = collect(job)
+            await_server()
     teller.finish()
     return result
+
+
+def await_server(patience_s: float = SERVER_PATIENCE_S) -> None:
+    """Wait for Prefect's server where it is away: what comes after a job is told to it.
+
+    Where it stays away for longer, the next call says so.
+    """
+    given_up_s = time.monotonic() + patience_s
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(sync_client=True) as client,
+    ):
+        while client.api_healthcheck() is not None and time.monotonic() < given_up_s:
+            time.sleep(1)
 
 
 def is_kept(owner: str) -> bool:
