@@ -100,7 +100,8 @@ def plan_stabilize(
         rate: Frames a second, on average: shake is told from intended motion by its time.
     """
     # A person's hands do not shake more slowly for being filmed at more frames a second.
-    longer = options.smoothness * min(max(rate, 5.0), 300.0) / USUAL_RATE
+    stretch = min(max(rate, 5.0), 300.0) / USUAL_RATE
+    options = options.model_copy(update={"smoothness": options.smoothness * stretch})
     paths: list[ShotPath] = []
     notes: list[str] = []
     for shot in split_shots(stats, cuts):
@@ -112,9 +113,7 @@ def plan_stabilize(
             notes.append(f"frames {first} to {last} are not stabilized: their motion is unclear")
             continue
         steps = _steps(shot, trusted)
-        maps, zoom, doubt = _chosen(
-            steps, options, aspect, longer, is_trusted=share >= STEADIEST_FROM
-        )
+        maps, zoom, doubt = _chosen(steps, options, aspect, is_trusted=share >= STEADIEST_FROM)
         if doubt:
             notes.append(f"frames {first} to {last} are smoothed only: {doubt}")
         paths.append(_path(first, maps, zoom))
@@ -204,33 +203,31 @@ def _steps(shot: Sequence[FrameStats], trusted: np.ndarray[tuple[int], np.dtype[
 
 
 def _chosen(
-    steps: Maps, options: StabilizeOptions, aspect: float, longer: float, *, is_trusted: bool
+    steps: Maps, options: StabilizeOptions, aspect: float, *, is_trusted: bool
 ) -> tuple[Maps, float, str]:
     """Return the maps, the zoom, and why the path is not the steadiest; empty where it is."""
     if not is_trusted:
-        return *_smoothed(steps, options, aspect, longer), "their motion is unclear"
+        return *_smoothed(steps, options, aspect), "their motion is unclear"
     try:
-        return *_steadied(steps, options, aspect, longer), ""
+        return *_steadied(steps, options, aspect), ""
     except ArithmeticError as error:
         # One shot that a solver gives up on should not stop an archive.
-        return *_smoothed(steps, options, aspect, longer), str(error)
+        return *_smoothed(steps, options, aspect), str(error)
 
 
-def _steadied(
-    steps: Maps, options: StabilizeOptions, aspect: float, longer: float
-) -> tuple[Maps, float]:
+def _steadied(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
     """Return the steadiest maps, and the zoom of the least crop that keeps them as steady."""
     maps = in_windows(
         steps,
-        lambda window: _least_cropped(window, options, aspect, longer),
+        lambda window: _least_cropped(window, options, aspect),
         most_frames=MOST_FRAMES,
         shared_frames=SHARED_FRAMES,
     )
     return maps, largest_crop(maps, aspect=aspect)
 
 
-def _least_cropped(steps: Maps, options: StabilizeOptions, aspect: float, longer: float) -> Maps:
-    weights = _weights(options, longer)
+def _least_cropped(steps: Maps, options: StabilizeOptions, aspect: float) -> Maps:
+    weights = _weights(options)
     best = steadiest(steps, scale=1 - options.max_crop, aspect=aspect, weights=weights)
     bearable = (1 + SPARE) * best.shake + QUIET * len(steps)
     too_little, enough = 0.0, 1 - largest_crop(best.maps, aspect=aspect)
@@ -244,7 +241,8 @@ def _least_cropped(steps: Maps, options: StabilizeOptions, aspect: float, longer
     return best.maps
 
 
-def _weights(options: StabilizeOptions, longer: float) -> Weights:
+def _weights(options: StabilizeOptions) -> Weights:
+    longer = options.smoothness
     # The first difference of a wave shrinks with its length, the second with the square of it.
     trend, bend = (longer * WAVE_FRAMES / (2 * np.pi)) ** 6, BEND * longer**4
     if options.tripod:
@@ -252,11 +250,9 @@ def _weights(options: StabilizeOptions, longer: float) -> Weights:
     return Weights(trend=trend, speed=SPEED * longer**2, bend=bend, middle=MIDDLE)
 
 
-def _smoothed(
-    steps: Maps, options: StabilizeOptions, aspect: float, longer: float
-) -> tuple[Maps, float]:
+def _smoothed(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Maps, float]:
     """Smooth as much as the crop permits: halve the correction until it does."""
-    full = gaussian(steps, sigma=GAUSSIAN_FRAMES * longer)
+    full = gaussian(steps, sigma=GAUSSIAN_FRAMES * options.smoothness)
     for halving in range(8):
         maps = IDENTITY + (full - IDENTITY) / 2**halving
         zoom = largest_crop(maps, aspect=aspect)
