@@ -168,8 +168,8 @@ class LadderVae(nn.Module):
 
         def choose(level: int, rung: Rung, x_ncthw: Tensor) -> tuple[Tensor, Tensor]:
             e_ncthw = noise[level].transpose(1, 2)
-            peeked: Cache = {rung.past: cache[rung.past]} if rung.past in cache else {}
-            before = rung.before(e_ncthw, peeked)  # what is given as the present is not looked at
+            # What is given as the present is not looked at, and must not be remembered.
+            before = rung.before(e_ncthw, dict(cache))
             z_ncthw = rung.prior(x_ncthw, before).sample(noise[level]).transpose(1, 2)
             drawn.append(z_ncthw.transpose(1, 2))
             return z_ncthw, rung.before(z_ncthw, cache)
