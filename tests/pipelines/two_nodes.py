@@ -60,6 +60,3 @@ def lose_a_node(folder: Path) -> None:
 
 if __name__ == "__main__":
     lose_a_node(Path(sys.argv[1]))
-    sys.stdout.flush()
-    # Threads of Ray's that a lost node left behind can abort an interpreter that is just ending.
-    os._exit(0)
