@@ -31,6 +31,8 @@ from vgen.training.pool import make_example
 from vgen.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(seconds=1, validation_clips=1, checkpoint_every_s=1e9)
+LOG_EVERY_S = 5
+MIN_S = 4 * LOG_EVERY_S
 VIEW = View(inputs=3, outputs=1, patch_px=SETTINGS.patch_px)
 
 
@@ -40,6 +42,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="of each measurement")
     parser.add_argument("--output", type=Path, help="also write the tables to this file")
     given = parser.parse_args()
+    if given.seconds < MIN_S:
+        parser.error(f"--seconds: at least {MIN_S}, as curves get a point every {LOG_EVERY_S} s")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="vgen-bench-") as folder:
@@ -57,21 +61,18 @@ def report(data: str, seconds: float, output: Path | None) -> None:
     """Measure, and print the tables."""
     material = load_material(data)
     machine = f"{platform.processor() or platform.machine()}, {usable_cpus()} CPUs"
-    lines = [
-        f"{machine}, torch {torch.__version__}; load {os.getloadavg()[0]:.1f} before.",
-        "",
-        "| examples made | examples/s |",
-        "|---|---:|",
-        *examples(data, material, seconds),
-        "",
-        "| training | samples/s | waiting for data |",
-        "|---|---:|---:|",
-        *trainings(data, material, seconds),
-    ]
-    text = "\n".join(lines) + "\n"
-    sys.stdout.write(text)
+    lines = [f"{machine}, torch {torch.__version__}; load {os.getloadavg()[0]:.1f} before.", ""]
+    lines += ["| examples made | examples/s |", "|---|---:|"]
+    sys.stdout.write("\n".join(lines) + "\n")
+    head = ["", "| training | samples/s | waiting for data |", "|---|---:|---:|"]
+    for line in itertools.chain(
+        examples(data, material, seconds), head, trainings(data, material, seconds)
+    ):
+        lines.append(line)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
     if output is not None:
-        output.write_text(text, encoding="utf-8")
+        output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def examples(data: str, material: Material, seconds: float) -> Iterator[str]:
@@ -118,11 +119,11 @@ def by_ray_data(data: str, workers: int) -> Iterator[object]:
     import ray
 
     with connected("local"):
-        rows = ray.data.range(1_000_000, override_num_blocks=50_000)
+        rows = ray.data.range(100_000, override_num_blocks=5_000)
         made = rows.map(
             Maker, fn_constructor_args=(data,), compute=ray.data.ActorPoolStrategy(size=workers)
         )
-        iterator = iter(made.iter_rows(prefetch_batches=8))
+        iterator = iter(made.iter_batches(batch_size=1, prefetch_batches=8))
         next(iterator)
         yield from iterator
 
@@ -144,14 +145,15 @@ def trainings(data: str, material: Material, seconds: float) -> Iterator[str]:
 
     def bare(processes: int) -> Callable[[str], None]:
         def run(folder: str) -> None:
-            train(material, settings, Place(run_uri=folder, processes=processes, log_every_s=5))
+            place = Place(run_uri=folder, processes=processes, log_every_s=LOG_EVERY_S)
+            train(material, settings, place)
 
         return run
 
     def on_ray(workers: int, processes: int) -> Callable[[str], None]:
         request = TrainRequest(
             data=data, run="", settings=settings, workers=workers, processes=processes,
-            log_every_s=5,
+            log_every_s=LOG_EVERY_S,
         )  # fmt: skip
 
         def run(folder: str) -> None:
