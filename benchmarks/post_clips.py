@@ -31,6 +31,19 @@ def training_clips() -> list[str]:
     return [stem for stem, path in clip_paths().items() if path.parent.parent.name == "train"]
 
 
+def stills() -> list[Path]:
+    """Return the training stills."""
+    return sorted(Path(os.environ["VGEN_REAL_CLIPS"]).parent.glob("train/bsds400_jpg/*.jpg"))
+
+
+def read_still(path: Path, *, height: int) -> Clip:
+    """Read a picture as a clip of one frame, its shorter side scaled to ``height``."""
+    picture_hwc = cv2.imread(str(path))
+    share = height / min(picture_hwc.shape[:2])
+    small_hwc = cv2.resize(picture_hwc, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(small_hwc[None, ..., ::-1])
+
+
 def read_clip(name: str, *, num_frames: int, height: int = 360, every_s: float = 0) -> Clip:
     """Decode the first frames of a clip, or one each ``every_s`` seconds, scaled to ``height``."""
     rate = [f"fps={1 / every_s}"] if every_s else []

@@ -3,15 +3,26 @@
 ``python -m benchmarks.post_color``. Errors are means of absolute differences to the original in
 levels, a clip each, of which the median is shown; 20 of the training clips are of one room, so
 the median over scenes stands beside it, in which those count once.
+
+``python -m benchmarks.post_color further`` looks at vgen alone on more scenes and on stills.
 """
 
 import itertools
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from benchmarks.post_clips import Clip, filtered, read_clip, training_clips
+from benchmarks.post_clips import (
+    Clip,
+    clip_paths,
+    filtered,
+    read_clip,
+    read_still,
+    stills,
+    training_clips,
+)
 from vgen.post.color import plan_color
 from vgen.post.grading import Color
 from vgen.post.stats import LUMA, Observer
@@ -38,22 +49,38 @@ METHODS: dict[str, Callable[[Clip], Clip]] = {
     "greyedge": lambda clip: filtered(clip, "greyedge=difford=1:minknorm=5:sigma=2"),
     "normalize": lambda clip: filtered(clip, "normalize=smoothing=50"),
 }
+NOT_SEEN = ("corrupt", "derived", "hdr", "hlg", "screen", "text", "nasa", "pgs", "two_hevc", "4k60")
+"""Parts of names of further clips that are broken, copies, HDR, drawn, or shorter than a second."""
+EVERY_STILL = 4
 
 
-def main() -> None:
+def main(is_further: bool) -> None:
     """Print a table of medians over clips, and over scenes."""
     torch.set_num_threads(1)
     names = training_clips()
-    clips = {name: read_clip(name, num_frames=6, height=120, every_s=1.0) for name in names}
+    more = [name for name in clip_paths() if not any(part in name for part in NOT_SEEN)]
+    clips = {name: seen(name) for name in (more if is_further else names)}
     print("cast | method | median error, levels | over scenes | flicker added, levels")
+    show(clips, ("left alone", "vgen") if is_further else tuple(METHODS))
+    if is_further:
+        print(f"every {EVERY_STILL}th still:")
+        chosen = stills()[::EVERY_STILL]
+        show({path.name: read_still(path, height=120) for path in chosen}, ("left alone", "vgen"))
+
+
+def seen(name: str) -> Clip:
+    return read_clip(name, num_frames=6, height=120, every_s=1.0)
+
+
+def show(clips: dict[str, Clip], methods: tuple[str, ...]) -> None:
+    """Print a line for each cast and method."""
     for cast, makers in CASTS.items():
-        for method, work in METHODS.items():
-            errors = {name: judged(clip, makers, work) for name, clip in clips.items()}
-            rooms = [error for name, error in errors.items() if "_asl_" in name]
-            scenes = [error for name, error in errors.items() if "_asl_" not in name]
+        for method in methods:
+            errors = {name: judged(clip, makers, METHODS[method]) for name, clip in clips.items()}
+            rooms = [e for name, error in errors.items() if "_asl_" in name for e in error[0]]
+            scene_errors = [np.median(e[0]) for name, e in errors.items() if "_asl_" not in name]
+            scene_errors += [np.median(rooms)] if rooms else []
             over_clips = np.median([e for error in errors.values() for e in error[0]])
-            scene_errors = [np.median([e for error in rooms for e in error[0]])]
-            scene_errors += [np.median(error[0]) for error in scenes]
             flicker = np.median([error[1] for error in errors.values()])
             over = f"{over_clips:.2f} | {np.median(scene_errors):.2f}"
             print(f"{cast} | {method} | {over} | {flicker:.2f}", flush=True)
@@ -95,4 +122,4 @@ def rounded(shares: np.ndarray) -> Clip:
 
 
 if __name__ == "__main__":
-    main()
+    main(is_further=sys.argv[1:] == ["further"])

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from tests.vgen.post.shaky import row, scene
-from vgen.post.color import RESPONSE, ColorPlan, Grade, ShotColor, plan_color
+from vgen.post.color import (
+    RESPONSE,
+    USUAL_DETAIL,
+    USUAL_MEAN,
+    ColorPlan,
+    Grade,
+    ShotColor,
+    plan_color,
+)
 from vgen.post.grading import Color
 from vgen.post.lut import parse_cube
 from vgen.post.stats import Observer, measure_picture
@@ -43,14 +51,15 @@ def test_a_cast_on_gray_pictures_is_taken_out():
 @pytest.mark.parametrize("power", [0.7, 1.4])
 def test_a_bent_curve_is_bent_back(power):
     moved = power**RESPONSE
-    (shot,) = graded([row(0, mean_ycc=(0.535**moved, 0.0, 0.0), detail=0.4**moved)])
+    usual = row(0, mean_ycc=(USUAL_MEAN**moved, 0.0, 0.0), detail=USUAL_DETAIL**moved)
+    (shot,) = graded([usual])
     assert shot.grades[0].power == pytest.approx(1 / power, rel=0.01)
 
 
 @pytest.mark.parametrize("power", [0.7, 1.4])
 def test_a_picture_is_bent_back_by_its_own_measures(power):
     """Texture in front of a bright wall, which is left alone as it is."""
-    coarse = np.random.default_rng(1).uniform(0.05, 0.8, (12, 8))
+    coarse = np.random.default_rng(1).uniform(0.05, 0.75, (12, 8))
     usual = np.full((192, 256), 0.65)
     usual[:, :128] = cv2.resize(coarse, (128, 192), interpolation=cv2.INTER_LINEAR)
     whole, bent = (
@@ -65,8 +74,8 @@ def test_a_picture_is_bent_back_by_its_own_measures(power):
 
 def test_brightness_that_only_one_measure_finds_unusual_is_the_scene():
     """A bright wall behind a usual subject, and a subject in the dark before a usual whole."""
-    for figures in ({"mean_ycc": (0.64, 0.0, 0.0)}, {"detail": 0.28}):
-        (shot,) = graded([row(0, **figures)])
+    for mean, detail in ((0.64, USUAL_DETAIL), (USUAL_MEAN, 0.28)):
+        (shot,) = graded([row(0, mean_ycc=(mean, 0.0, 0.0), detail=detail)])
         assert shot.grades[0].power == 1
     (opposed,) = graded([row(0, mean_ycc=(0.64, 0.0, 0.0), detail=0.28)])
     assert opposed.grades[0].power == 1
