@@ -59,7 +59,7 @@ def main(num_frames: int) -> None:
     show_synthetic(clips["shaky_handheld_360p_msmpeg4"][0])
 
 
-def planned(clip: Clip, rate: float) -> StabilizePlan:
+def planned(clip: Clip, rate: float = USUAL_RATE) -> StabilizePlan:
     """Measure a clip and choose its path."""
     height, width = clip.shape[1:3]
     observer = Observer(with_motion=True)

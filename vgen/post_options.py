@@ -74,7 +74,7 @@ class StabilizeOptions(_Options):
     """Camera path of each shot."""
 
     smoothness: Annotated[float, Field(gt=0, le=4)] = 1.0
-    """Motion in waves of less than about two seconds times this is taken for shake; slower motion
+    """Motion in waves of less than 1.8 seconds times this is taken for shake; slower motion
     is kept."""
     max_crop: Annotated[float, Field(gt=0, le=0.4)] = 0.12
     """Largest share of the width that the stable picture may lose; no more is cut than needed."""

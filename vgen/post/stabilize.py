@@ -39,12 +39,12 @@ MIN_FRAMES = 8
 """Shorter shots have no path to speak of."""
 USUAL_RATE = 27.5
 """Frames a second that all frames below are meant at; other rates stretch them alike."""
-WAVE_FRAMES = 55.0
-"""Frames a wave at which the trend cuts motion off, for smoothness 1: two seconds.
+WAVE_FRAMES = 50.0
+"""Frames a wave at which the trend cuts motion off, for smoothness 1: 1.8 seconds.
 Hands and steps shake at half a second to one and a half; a pan that starts and stops takes longer
 than two."""
-SPEED, BEND, MIDDLE = 10.0, 10.0, 0.05
-"""Weights beside the shake that is left: of the path's first difference, which counts as much at 20
+SPEED, BEND, MIDDLE = 8.0, 10.0, 0.05
+"""Weights beside the shake that is left: of the path's first difference, which counts as much at 18
 frames a wave, of its second, as much at 11, and of the window's distance from the middle, so that
 slow motion stays as it was where there is room, half of it at 110 frames a wave."""
 TRIPOD_SPEED, TRIPOD_MIDDLE = 1e3, 1e-6
