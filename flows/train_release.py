@@ -29,21 +29,16 @@ from flows.stages import (
 from flows.training import Training, load_training, of_week
 from flows.work import dataset_work, promotion_work, training_work
 from pipelines import dataset as datasets
-from pipelines.evaluate import run_promotion
 from pipelines.release_files import resolve_release
-from pipelines.train import TrainRequest, prepare_training, train_on_ray
-from pipelines.train_report import PAGE
+from pipelines.train import PAGE, TrainRequest, prepare_training, train_on_ray
 from vgen import storage
 from vgen.errors import ConfigError
 from vgen.models.registry import checked_name, current
 from vgen.models.vae_settings import VAE_SIZES
 from vgen.records import Record
-from vgen.training.damages import classes_for
 from vgen.training.dataset import SUMMARY_NAME
-from vgen.training.export import release_uri
-from vgen.training.initial import check_start
 from vgen.training.promote import Decision
-from vgen.training.settings import TrainSettings
+from vgen.training.settings import TrainSettings, release_uri
 
 
 class Released(Record):
@@ -118,6 +113,9 @@ def release(training: Training, address: str, deadline_s: float | None) -> Relea
 @retried(timeout_s=CHECK_TIMEOUT_S)
 def check_training(training: Training, address: str) -> None:
     """Refuse settings and places before anything is read or a cluster is asked."""
+    from vgen.training.damages import classes_for  # imports torch, as the next one
+    from vgen.training.initial import check_start
+
     job_server(address)
     _check_promotable(training.recipe)
     check_start(training.recipe)
@@ -204,6 +202,8 @@ def promote(candidate: str, training: Training, address: str, deadline_s: float 
     registry = training.place()
 
     def inline(teller: Teller) -> Decision:
+        from pipelines.evaluate import run_promotion  # imports torch
+
         return run_promotion(
             candidate,
             clips,

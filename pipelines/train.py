@@ -24,9 +24,8 @@ from vgen.errors import ConfigError
 from vgen.manifest import new_run_id, utc_now
 from vgen.records import Record
 from vgen.training.dataset import is_dataset
-from vgen.training.export import release_uri
-from vgen.training.pace import News
-from vgen.training.settings import TrainSettings
+from vgen.training.news import News
+from vgen.training.settings import TrainSettings, release_uri
 
 MAX_FAILURES = 3
 """Times that the group of workers is made anew after one of them died. Preempted nodes do not
@@ -34,6 +33,8 @@ count; nor do reruns."""
 GROUP_TIMEOUT_S = 1800
 """Longest time that workers wait for the first one to validate and save."""
 POLL_S = 0.5
+PAGE = "report.html"
+"""Name of the page with curves and samples, in RUN."""
 MAX_PROCESSES = 16
 """Processes that make examples, a worker: enough for the fastest GPU seen."""
 
@@ -130,8 +131,9 @@ def train_on(cluster: Cluster, request: TrainRequest, *, say: Callable[[str], No
     """Do what ``train_on_ray`` does, on a Ray that is connected."""
     import ray
 
+    from pipelines.train_board import Board
     from pipelines.train_report import write_page
-    from pipelines.train_worker import Board, Work
+    from pipelines.train_worker import Work
 
     crew = choose_crew(cluster, request)
     board = ray.remote(num_cpus=0)(Board).remote()

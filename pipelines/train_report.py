@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pipelines.train import PAGE
 from vgen import storage
 from vgen.training.journal import PICTURES, read_curves
 from vgen.training.settings import TrainSettings
 
-PAGE = "report.html"
 MAX_PICTURES = 3
 MAX_POINTS = 600
 """Of a line: more than a screen shows."""

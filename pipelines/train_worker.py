@@ -1,4 +1,4 @@
-"""What runs inside the workers of a training run, and how the driver hears of it."""
+"""What runs inside the workers of a training run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,33 +12,7 @@ from vgen.errors import ConfigError, VgenError
 from vgen.training.clips import load_material
 from vgen.training.distributed import ElsewhereError, Group
 from vgen.training.loop import Place, train
-from vgen.training.pace import News
 from vgen.training.settings import TrainSettings
-
-
-class Board:
-    """An actor beside the workers, where they pin what the driver is to know."""
-
-    def __init__(self) -> None:
-        self._news: list[News] = []
-        self._fault: VgenError | None = None
-
-    def tell(self, news: News) -> None:
-        """Keep news until the driver takes it."""
-        self._news.append(news)
-
-    def take(self) -> list[News]:
-        """Return what was told since the last time."""
-        taken, self._news = self._news, []
-        return taken
-
-    def fail(self, fault: VgenError) -> None:
-        """Keep the first reason why going on is of no use."""
-        self._fault = self._fault or fault
-
-    def fault(self) -> VgenError | None:
-        """Return that reason, if there is one."""
-        return self._fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

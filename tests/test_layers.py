@@ -94,8 +94,11 @@ def test_schedulers_and_strangers_stay_out(module, path):
         assert not packages & HEAVY, f"{module} is base and must not import {packages & HEAVY}"
 
 
-def test_the_driver_does_without_torch():
-    code = "import pipelines.cli, pipelines.enhance, sys; sys.exit('torch' in sys.modules)"
+def test_drivers_flows_and_watchers_do_without_torch():
+    light = (
+        "pipelines.cli, pipelines.enhance, pipelines.train, pipelines.train_board, flows.nightly"
+    )
+    code = f"import {light}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

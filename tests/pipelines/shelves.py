@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import torch
 
-from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
+from vgen.models.generator import TemporalUNet
 from vgen.models.ladder import new_vae
 from vgen.models.release import bundled_releases, load_network, save_release
+from vgen.models.unet_settings import UNetSettings, unet_spec
 from vgen.models.vae import VaeSettings, vae_spec
 
 SETTINGS = UNetSettings(window=1, channels=4, encoder=(0, 0, 0), decoder=(0, 0))

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from vgen.errors import ReleaseError
-from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
+from vgen.models.generator import TemporalUNet
 from vgen.models.ladder import new_vae
 from vgen.models.spec import CONDITIONAL_VAE, TEMPORAL_UNET, UNCONDITIONAL_VAE, ModelSpec
+from vgen.models.unet_settings import UNetSettings, unet_spec
 from vgen.models.vae_settings import VaeSettings, vae_spec
 
 

@@ -7,21 +7,14 @@ to the centre frame, and does so from a finite window: spans and tiles equal the
 Axes: n batch, t time, c channel, h height, w width. Frames are RGB, nominally in [0, 1].
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Protocol, Self
+from dataclasses import replace
+from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vgen.errors import ReleaseError
 from vgen.models.blocks import RepConv, ResidualBlock, init_conv, zero_conv
-from vgen.models.settings import check_keys, count, counts
-from vgen.models.spec import SCALES, TEMPORAL_UNET, ModelSpec
-
-MAX_CHANNELS = 256
-MAX_BLOCKS = 64
-MAX_WINDOW = 15
+from vgen.models.unet_settings import UNetSettings
 
 
 class Network(Protocol):
@@ -36,69 +29,6 @@ class Network(Protocol):
         ``features_ntchw`` holds the ``lead + 1 + tail`` frames of each window in time order;
         at the edge of a shot the caller repeats the edge frame's features.
         """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UNetSettings:
-    """The numbers that make one ``TemporalUNet`` out of the family."""
-
-    window: int = 3
-    """Frames looked at, odd; the middle one is restored."""
-    channels: int = 16
-    """Features at the finest level; twice and three times that below."""
-    encoder: tuple[int, int, int] = (1, 1, 2)
-    """Residual blocks per level on the way down, finest first."""
-    decoder: tuple[int, int] = (1, 1)
-    """Residual blocks per level on the way up, finest first."""
-    scale: int = 1
-    """Output pixels for one input pixel, along each side."""
-
-    def __post_init__(self) -> None:
-        if self.window % 2 == 0 or not 1 <= self.window <= MAX_WINDOW:
-            raise ReleaseError(f"window {self.window} must be odd, 1 to {MAX_WINDOW}")
-        if not 1 <= self.channels <= MAX_CHANNELS:
-            raise ReleaseError(f"channels {self.channels} must be 1 to {MAX_CHANNELS}")
-        if any(not 0 <= blocks <= MAX_BLOCKS for blocks in (*self.encoder, *self.decoder)):
-            raise ReleaseError(f"blocks per level must be 0 to {MAX_BLOCKS}")
-        if self.scale not in SCALES:
-            raise ReleaseError(f"scale {self.scale} is not one of {SCALES}")
-
-    @property
-    def unshuffle(self) -> int:
-        """Side of the pixel block folded into channels first, so that x1 runs at half size."""
-        return 2 if self.scale == 1 else 1
-
-    def to_mapping(self) -> dict[str, int | float | str | list[int]]:
-        """Return the settings as they stand in a release header."""
-        values = asdict(self)
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
-
-    @classmethod
-    def from_mapping(cls, settings: Mapping[str, object]) -> Self:
-        """Check and take over settings from a header.
-
-        Raises:
-            ReleaseError: an unknown or missing key, or a value of the wrong kind.
-        """
-        check_keys(TEMPORAL_UNET, settings, cls.__slots__)
-        fine, middle, coarse = counts(TEMPORAL_UNET, "encoder", settings["encoder"], 3)
-        last, before_last = counts(TEMPORAL_UNET, "decoder", settings["decoder"], 2)
-        return cls(
-            window=count(TEMPORAL_UNET, "window", settings["window"]),
-            channels=count(TEMPORAL_UNET, "channels", settings["channels"]),
-            encoder=(fine, middle, coarse),
-            decoder=(last, before_last),
-            scale=count(TEMPORAL_UNET, "scale", settings["scale"]),
-        )
-
-
-SIZES: Mapping[str, UNetSettings] = {
-    "tiny": UNetSettings(window=3, channels=16, encoder=(1, 1, 2), decoder=(1, 1)),
-    "small": UNetSettings(window=3, channels=24, encoder=(1, 1, 3), decoder=(1, 1)),
-    "base": UNetSettings(window=5, channels=48, encoder=(2, 2, 4), decoder=(2, 2)),
-    "large": UNetSettings(window=5, channels=64, encoder=(2, 4, 8), decoder=(4, 2)),
-}
-"""Named members of the family: 0.16, 0.44, 2.6 and 8 million parameters."""
 
 
 class TemporalUNet(nn.Module):
@@ -246,45 +176,6 @@ def widen_window(single: TemporalUNet, window: int) -> TemporalUNet:
     assert not unexpected
     assert all(key.startswith("fusion.") for key in missing)
     return wide
-
-
-def unet_spec(settings: UNetSettings) -> ModelSpec:
-    """Return what a network with these settings needs from its caller."""
-    return ModelSpec(
-        architecture=TEMPORAL_UNET,
-        scale=settings.scale,
-        lead=settings.window // 2,
-        tail=settings.window // 2,
-        multiple_of=4 * settings.unshuffle,
-        receptive_radius=receptive_radius(settings),
-    )
-
-
-def receptive_radius(settings: UNetSettings) -> int:
-    """Farthest input pixel, to either side, that the longest path can reach.
-
-    Interval arithmetic back from one output pixel through the coarsest level, for every
-    position inside a coarsest cell, since strides make the reach depend on it.
-    """
-    side = settings.unshuffle * settings.scale
-    cell = 4 * side
-    fine_blocks = 1 + 2 * settings.decoder[0]
-    farthest = 0
-    for position in range(cell * 64, cell * 65):
-        start = stop = position // side
-        start, stop = start - fine_blocks, stop + fine_blocks
-        start, stop = start // 2, stop // 2
-        start, stop = start - 2 * settings.decoder[1], stop + 2 * settings.decoder[1]
-        start, stop = start // 2, stop // 2
-        start, stop = start - 2 * settings.encoder[2], stop + 2 * settings.encoder[2]
-        start, stop = start * 2, stop * 2 + 1
-        start, stop = start - 2 * settings.encoder[1], stop + 2 * settings.encoder[1]
-        start, stop = start * 2, stop * 2 + 1
-        edge = 2 * settings.encoder[0] + 1 + (settings.window > 1)
-        start, stop = (start - edge) * settings.unshuffle, (stop + edge + 1) * settings.unshuffle
-        centre = position // settings.scale
-        farthest = max(farthest, centre - start, stop - 1 - centre)
-    return farthest
 
 
 def trainable(module: nn.Module) -> int:

@@ -8,7 +8,8 @@ place of copies, since copies would learn alike.
 import torch
 from torch import Tensor, nn
 
-from vgen.models.generator import TemporalUNet, UNetSettings
+from vgen.models.generator import TemporalUNet
+from vgen.models.unet_settings import UNetSettings
 
 
 def fits_into(small: UNetSettings, large: UNetSettings) -> bool:

@@ -6,19 +6,11 @@ softplus of a logit, which neither overflows nor loses its gradient. All means a
 and batch, and losses are minimised.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-GanKind = Literal["ns", "hinge", "rpgan"]
-"""Non-saturating (Goodfellow et al., 2014), hinge (Lim and Ye, 2017), relativistic pairing
-(Jolicoeur-Martineau, 2018; R3GAN: Huang et al., 2024)."""
-
-PENALTY_EVERY = 8
-"""Steps between two gradient penalties, each then counted this many times (lazy
-regularisation: Karras et al., 2020)."""
+from vgen.training.choices import GanKind
 
 
 def generator_loss(kind: GanKind, fake_logits: Tensor, real_logits: Tensor) -> Tensor:

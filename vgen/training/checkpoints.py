@@ -18,8 +18,9 @@ import torch
 
 from vgen import storage
 from vgen.errors import ReleaseError
-from vgen.models.generator import SIZES, TemporalUNet, UNetSettings
+from vgen.models.generator import TemporalUNet
 from vgen.models.ladder import new_vae
+from vgen.models.unet_settings import SIZES, UNetSettings
 from vgen.models.vae_settings import VAE_SIZES
 from vgen.training.schedule import Stage
 from vgen.training.settings import TrainSettings

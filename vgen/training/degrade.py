@@ -8,13 +8,14 @@ Clips are uint8 RGB arrays ``[T, H, W, 3]``; H and W are multiples of 4 after sh
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from torch.nn import functional as F
 
+from vgen.training.choices import Mix
 from vgen.training.codec import Clip, code_clip, subsample_clip, to_bytes
 from vgen.training.degrade_codec import (
     draw_bit_rate,
@@ -34,54 +35,6 @@ from vgen.training.degrade_soft import (
     shrink_and_enlarge,
 )
 from vgen.training.degrade_tape import draw_interlaced, draw_tape
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
-    """How often each kind of damage is drawn; only the ratios count."""
-
-    noise: float = 0.085
-    """Gaussian noise, sigma up to 55."""
-    noise_subsampled: float = 0.03
-    """The same, kept in a lossless 4:2:0 file."""
-    sensor: float = 0.015
-    """Noise that grows with light, often correlated between neighbours."""
-    chroma: float = 0.01
-    """Noise that is stronger and coarser in colour."""
-    codec: float = 0.55
-    """x264 crf 18 to 46, MPEG-2, MPEG-4. Half of the mix: noise is learned in minutes, while
-    what a codec loses comes back slowly and by tenths of a decibel."""
-    bit_rate: float = 0.015
-    """x264 starved of bits."""
-    broadcast: float = 0.02
-    """MPEG-2 and MPEG-4 with B-frames at low rates."""
-    modern: float = 0.01
-    """x265 and VP9; slow to make."""
-    noise_then_codec: float = 0.06
-    """Light noise that a codec then had to spend its bits on."""
-    soft: float = 0.025
-    """Blur, or a smaller size and back; half of it coded afterwards."""
-    blur: float = 0.005
-    """Blur of any direction and shape, drifting."""
-    motion: float = 0.005
-    """Blur along a direction."""
-    jpeg: float = 0.01
-    """Every frame a JPEG of its own, of one quality or a drifting one."""
-    twice: float = 0.03
-    """Blur, size, noise and JPEG, once more and lighter, then a codec."""
-    clean: float = 0.02
-    """Untouched, or 4:2:0 alone."""
-    near_clean: float = 0.11
-    """x264 crf 10 to 18."""
-    tape: float = 0.0
-    """Video cassettes."""
-    interlaced: float = 0.0
-    """Two fields in a frame, or one doubled."""
-
-    def __post_init__(self) -> None:
-        shares = asdict(self)
-        if min(shares.values()) < 0 or sum(shares.values()) <= 0:
-            raise ValueError(f"shares must not be negative and not all 0, got {shares}")
 
 
 def degrade_clip(clip_thwc: Clip, mix: Mix, rng: Generator, *, scale: int = 1) -> Clip:

@@ -19,14 +19,10 @@ import torch
 from torch import Tensor
 
 from vgen.models.vae import Gaussian, VaeOutput
+from vgen.training.choices import FREE_NATS, WARMUP_SHARE
 
 HALF_BIN = 0.5 / 255
 """Half of an 8-bit level."""
-FREE_NATS = 0.02
-"""Per latent dimension: KL below this costs nothing, so that no dimension is given up early
-(free bits: Kingma et al., 2016)."""
-WARMUP_SHARE = 0.2
-"""Of the training during which the weight of KL rises from 0 to 1."""
 ACTIVE_VARIANCE = 0.01
 """A latent whose mean varies by more than this from picture to picture is in use (Burda, Grosse
 and Salakhutdinov, 2016)."""

@@ -9,18 +9,12 @@ from pathlib import Path
 import torch
 
 from vgen import storage
-from vgen.models.generator import unet_spec
 from vgen.models.ladder import Vae
 from vgen.models.release import save_release
+from vgen.models.unet_settings import unet_spec
 from vgen.models.vae_settings import vae_spec
-from vgen.training.settings import TrainSettings
+from vgen.training.settings import TrainSettings, release_uri
 from vgen.training.state import TrainState
-
-
-def release_uri(run_uri: str, settings: TrainSettings, *, is_perceptual: bool) -> str:
-    """Return where a run puts the release of its pixel stage or VAE, or of its adversarial one."""
-    suffix = "-perceptual" if is_perceptual else ""
-    return storage.join(run_uri, f"{settings.name}{suffix}.safetensors")
 
 
 def export(

@@ -27,9 +27,10 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from vgen.training.choices import PoolSettings
 from vgen.training.clips import Material
 from vgen.training.codec import Clip
-from vgen.training.pool import Example, PoolSettings, make_example
+from vgen.training.pool import Example, make_example
 
 TASK_EXAMPLES = 4
 """Examples made by one task of a process: enough to hide the cost of handing it over."""

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from vgen import storage
 from vgen.errors import ReleaseError
-from vgen.models.generator import TemporalUNet, UNetSettings, unfolded
+from vgen.models.generator import TemporalUNet, unfolded
 from vgen.models.grow import fits_into, grown
 from vgen.models.ladder import LadderVae, Vae, climbed, climbs_to
 from vgen.models.registry import MAX_RELEASE_BYTES
 from vgen.models.release import ReleaseHeader, bundled_releases, load_network, read_header
 from vgen.models.spec import TEMPORAL_UNET, UNCONDITIONAL_VAE
+from vgen.models.unet_settings import UNetSettings
 from vgen.models.vae_settings import VaeSettings
 from vgen.training.checkpoints import new_network
 from vgen.training.distributed import Group

@@ -18,10 +18,10 @@ from vgen.training.distributed import Group
 from vgen.training.export import export
 from vgen.training.guard import check_score
 from vgen.training.journal import Journal
-from vgen.training.pace import News, Progress
+from vgen.training.news import News, Progress, Score
 from vgen.training.settings import TrainSettings
 from vgen.training.state import TrainState
-from vgen.training.validation import Score, Validation
+from vgen.training.validation import Validation
 
 log = logging.getLogger(__name__)
 

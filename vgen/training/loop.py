@@ -20,8 +20,8 @@ import torch
 
 from vgen import storage
 from vgen.errors import VgenError
-from vgen.models.generator import SIZES
 from vgen.models.ladder import Vae
+from vgen.models.unet_settings import SIZES
 from vgen.training.checkpoints import from_bytes, list_checkpoints
 from vgen.training.clips import Material, load_material
 from vgen.training.distributed import Group
@@ -29,7 +29,8 @@ from vgen.training.duel import adversarial_step, critics_of
 from vgen.training.feed import Feed, View
 from vgen.training.initial import initial_network
 from vgen.training.keeper import CHECKPOINTS, Keeper
-from vgen.training.pace import Begun, News, Pace
+from vgen.training.news import Begun, News
+from vgen.training.pace import Pace
 from vgen.training.schedule import kl_weight, learning_rate, stage_at
 from vgen.training.settings import TrainSettings, load_train_recipe
 from vgen.training.state import TrainState

@@ -3,10 +3,10 @@
 Axes: n batch, c channel, h height, w width. Tensors are float32, nominally in [0, 1].
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
+
+from vgen.training.choices import LossWeights
 
 CHARBONNIER_EPSILON = 1e-6
 """Added to the squared difference: about the square of a quarter of an 8-bit level."""
@@ -17,28 +17,6 @@ RELATIVE_EPSILON = 1e-4
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Share of red, green and blue in luma (ITU-R BT.601)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossWeights:
-    """How much each term counts."""
-
-    pixel: float = 1.0
-    """Charbonnier distance in RGB, averaged over all axes."""
-    luma: float = 1.0
-    """The same of luma alone. What 4:2:0 took from the colours cannot come back; without this
-    term it outweighs the detail that can."""
-    relative: float = 0.1
-    """Logarithm of each sample's squared error, half in RGB and half in luma: a decibel counts
-    the same on a good picture as on a bad one. Without it noise, whose errors are large, teaches
-    the network to smooth what was clean."""
-
-    def __post_init__(self) -> None:
-        if self.pixel <= 0:
-            raise ValueError(f"pixel={self.pixel} must be positive: it anchors colour and position")
-        for name in ("luma", "relative"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
 
 
 def pixel_losses(

@@ -11,14 +11,19 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vgen import storage
 from vgen.config import describe_faults
 from vgen.errors import ConfigError
-from vgen.models.generator import SIZES
+from vgen.models.unet_settings import SIZES
 from vgen.models.vae_settings import VAE_SIZES
-from vgen.training.adversarial import PENALTY_EVERY, GanKind
-from vgen.training.elbo import FREE_NATS, WARMUP_SHARE
-from vgen.training.objective import LossWeights
-from vgen.training.pool import PoolSettings
+from vgen.training.choices import (
+    FREE_NATS,
+    PENALTY_EVERY,
+    WARMUP_SHARE,
+    GanKind,
+    LossWeights,
+    PoolSettings,
+)
 
 
 class _Settings(BaseModel):
@@ -211,3 +216,9 @@ def _overlaid(base: dict[str, object], over: dict[str, object]) -> dict[str, obj
         both = isinstance(below, dict) and isinstance(value, dict)
         merged[key] = _overlaid(below, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def release_uri(run_uri: str, settings: TrainSettings, *, is_perceptual: bool) -> str:
+    """Return where a run puts the release of its pixel stage or VAE, or of its adversarial one."""
+    suffix = "-perceptual" if is_perceptual else ""
+    return storage.join(run_uri, f"{settings.name}{suffix}.safetensors")

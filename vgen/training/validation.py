@@ -24,6 +24,7 @@ from vgen.training.clips import Material
 from vgen.training.codec import Clip
 from vgen.training.elbo import negative_elbo
 from vgen.training.metrics import psnr_luma_db, psnr_rgb_db
+from vgen.training.news import Score
 from vgen.training.objective import luma
 from vgen.training.pool import make_example
 from vgen.training.settings import TrainSettings
@@ -92,29 +93,6 @@ def split_material(material: Material) -> tuple[Material, Material]:
         return replace(material, stills=stills, runs=runs)
 
     return side(False), side(True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """Means over the held-back examples."""
-
-    score: float
-    """What checkpoints are ranked by, higher is better: ``luma_db``, or of a VAE ``-bits``."""
-    rgb_db: float
-    luma_db: float
-    """PSNR of the middle frame."""
-    detail: float
-    """Variance of the Laplacian of luma, divided by that of the clean frame: below 1 is soft."""
-    bits: float | None = None
-    """Negative ELBO in bits per dimension, of a VAE."""
-
-    def line(self) -> str:
-        """Describe it in one line that stands alone."""
-        bits = "" if self.bits is None else f", {self.bits:.3f} bits a dimension"
-        return (
-            f"validation: {self.rgb_db:.2f} dB RGB, {self.luma_db:.2f} dB luma, "
-            f"detail {self.detail:.2f}{bits}"
-        )
 
 
 class Validation:

@@ -13,9 +13,10 @@ from vgen.enhance.stream import enhance_frames
 from vgen.media.facts import ColorTags, VideoStream
 from vgen.media.pixels import frame_from_planes, planar_format, planes_of
 from vgen.media.timeline import Timeline
-from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
+from vgen.models.generator import TemporalUNet
 from vgen.models.release import ReleaseHeader
 from vgen.models.spec import ModelSpec
+from vgen.models.unet_settings import UNetSettings, unet_spec
 from vgen.models.vae import VideoVae
 from vgen.models.vae_settings import VaeSettings, vae_spec
 from vgen.records import Span

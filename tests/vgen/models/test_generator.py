@@ -6,17 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from vgen.errors import ReleaseError
-from vgen.models.generator import (
-    SIZES,
-    TemporalUNet,
-    UNetSettings,
-    enlarge,
-    receptive_radius,
-    restore_run,
-    trainable,
-    unet_spec,
-    widen_window,
-)
+from vgen.models.generator import TemporalUNet, enlarge, restore_run, trainable, widen_window
+from vgen.models.unet_settings import SIZES, UNetSettings, receptive_radius, unet_spec
 
 SCALES = [1, 2, 4]
 

@@ -6,8 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vgen.models.generator import SIZES, TemporalUNet, UNetSettings, unfolded
+from vgen.models.generator import TemporalUNet, unfolded
 from vgen.models.grow import fits_into, grown
+from vgen.models.unet_settings import SIZES, UNetSettings
 
 SMALL = UNetSettings(window=3, channels=4, encoder=(1, 1, 1), decoder=(1, 1))
 CLIP = torch.rand(2, 5, 3, 32, 40, generator=torch.Generator().manual_seed(1))

@@ -3,9 +3,10 @@ import safetensors
 import torch
 
 from vgen.errors import ReleaseError
-from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
+from vgen.models.generator import TemporalUNet
 from vgen.models.mix import mix_releases
 from vgen.models.release import load_network, release_digest, save_release
+from vgen.models.unet_settings import UNetSettings, unet_spec
 
 SETTINGS = UNetSettings(window=1, channels=4, encoder=(0, 0, 0), decoder=(0, 0))
 

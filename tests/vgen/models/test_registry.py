@@ -8,8 +8,9 @@ import pytest
 from vgen import storage
 from vgen.errors import ReleaseError, StorageError
 from vgen.models import registry
-from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
+from vgen.models.generator import TemporalUNet
 from vgen.models.release import release_digest, save_release
+from vgen.models.unet_settings import UNetSettings, unet_spec
 
 SETTINGS = UNetSettings(window=1, channels=4, encoder=(0, 0, 0), decoder=(0, 0))
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vgen.errors import ReleaseError
-from vgen.models.generator import TemporalUNet, UNetSettings, unet_spec
+from vgen.models.generator import TemporalUNet
 from vgen.models.ladder import new_vae
 from vgen.models.release import (
     IDENTITY,
@@ -25,6 +25,7 @@ from vgen.models.release import (
     release_digest,
     save_release,
 )
+from vgen.models.unet_settings import UNetSettings, unet_spec
 from vgen.models.vae_settings import VaeSettings, vae_spec
 
 SETTINGS = UNetSettings(window=3, channels=4, encoder=(1, 1, 1), decoder=(1, 1))

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.vgen.training.pictures import rms, textured_clip
+from vgen.training.choices import Mix
 from vgen.training.degrade import KINDS as DAMAGES
-from vgen.training.degrade import Mix, degrade_clip, shrink_clip
+from vgen.training.degrade import degrade_clip, shrink_clip
 
 KINDS = [field.name for field in fields(Mix)]
 OFF_BY_DEFAULT = {"tape", "interlaced"}

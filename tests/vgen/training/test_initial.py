@@ -6,9 +6,9 @@ from vgen.errors import ReleaseError
 from vgen.models.ladder import new_vae
 from vgen.models.release import bundled_releases, load_network, save_release
 from vgen.models.vae import VAE_SIZES, VideoVae, vae_spec
+from vgen.training.choices import PoolSettings
 from vgen.training.distributed import Group
 from vgen.training.initial import check_start, initial_network
-from vgen.training.pool import PoolSettings
 from vgen.training.schedule import stage_at
 
 

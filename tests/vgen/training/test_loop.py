@@ -8,14 +8,12 @@ from vgen.errors import ReleaseError
 from vgen.models.release import load_network, read_header
 from vgen.training import loop
 from vgen.training.checkpoints import list_checkpoints
+from vgen.training.choices import LossWeights, PoolSettings
 from vgen.training.guard import DivergedError
 from vgen.training.journal import read_curves
 from vgen.training.loop import Place, train
-from vgen.training.objective import LossWeights
-from vgen.training.pace import Begun, Progress
-from vgen.training.pool import PoolSettings
+from vgen.training.news import Begun, Progress, Score
 from vgen.training.settings import StructureWeights
-from vgen.training.validation import Score
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,8 @@ import math
 import pytest
 import torch
 
-from vgen.training.objective import (
-    RELATIVE_EPSILON,
-    LossWeights,
-    charbonnier,
-    log_error,
-    luma,
-    pixel_losses,
-)
+from vgen.training.choices import LossWeights
+from vgen.training.objective import RELATIVE_EPSILON, charbonnier, log_error, luma, pixel_losses
 
 
 def test_equal_pictures_cost_next_to_nothing():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from vgen.training.choices import Mix, PoolSettings
 from vgen.training.clips import Material, load_material
-from vgen.training.degrade import Mix
-from vgen.training.pool import PoolSettings, make_example
+from vgen.training.pool import make_example
 
 SMALL = PoolSettings(size=6, frames=4, side_px=32)
 CLEAN = Mix(**{field.name: float(field.name == "clean") for field in fields(Mix)})

@@ -13,7 +13,7 @@ from tests.vgen.training.toys import (
 )
 from vgen.models.vae import VideoVae
 from vgen.models.vae_settings import VaeSettings
-from vgen.training.objective import LossWeights
+from vgen.training.choices import LossWeights
 from vgen.training.settings import StructureWeights
 from vgen.training.state import TrainState
 from vgen.training.step import (

@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import torch
 
-from vgen.models.generator import TemporalUNet, UNetSettings
+from vgen.models.generator import TemporalUNet
+from vgen.models.unet_settings import UNetSettings
+from vgen.training.choices import PoolSettings
 from vgen.training.clips import Material
 from vgen.training.distributed import Group
-from vgen.training.pool import PoolSettings
 from vgen.training.settings import AdversarialSettings, TrainSettings
 from vgen.training.step import Step
 
