@@ -1,7 +1,8 @@
 """One Prefect server, one worker and one Ray cluster for all tests that need them."""
 
+import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
@@ -10,6 +11,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.stages import GPU_LIMIT
 from tests.flows.notices import Notices, notices_on
+from tests.flows.offline import Offline
 from tests.flows.stand import Stand, wait_for
 
 
@@ -53,3 +55,13 @@ def stand(s3_server, notices) -> Iterator[Stand]:
         wait_for(stand.is_node_up, "the second node")
         stand.wait_until_deployed()
         yield stand
+
+
+@pytest.fixture(scope="session")
+def offline(media, tmp_path_factory) -> Iterator[Offline]:
+    """The command by itself, which begins beside tests that wait more than they work."""
+    with closing(Offline(folder=tmp_path_factory.mktemp("offline"))) as machine:
+        machine.source.mkdir()
+        shutil.copy(media["h264_mp4"], machine.source / "a.mp4")
+        machine.begin()
+        yield machine

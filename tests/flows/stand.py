@@ -70,6 +70,10 @@ class Stand:
             "RAY_AUTH_TOKEN": self.ray_token,
             "RAY_TMPDIR": str(self.folder / "r"),
             "RAY_USAGE_STATS_ENABLED": "0",
+            # A node that died is noticed sooner; one that is slow has as long as ever.
+            "RAY_health_check_period_ms": "1000",
+            # What Ray starts ahead knows no job's code, and takes the CPUs that jobs start on.
+            "RAY_prestart_worker_first_driver": "0",
             "VGEN_SCRATCH": str(self.folder / "scratch"),
         }
 
@@ -99,7 +103,7 @@ class Stand:
     def worker_environment(self) -> dict[str, str]:
         """What flows need that submit to the cluster."""
         own = {
-            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             "RAY_ADDRESS": self.ray_url,
             "VGEN_NOTIFY_URLS": self.notify_url,

@@ -54,7 +54,7 @@ def library(stand, request) -> Library:
 
 
 @pytest.fixture(scope="module")
-def published(stand, media):
+def published(stand, media, offline):
     """An archive that a deployment has enhanced, and the run that did it."""
     library = Library(stand=stand, place="s3://bucket/published")
     library.add("a.mp4", media["h264_mp4"])

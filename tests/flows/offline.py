@@ -1,0 +1,82 @@
+"""The flow as a command on a machine of its own: no server, cluster or store."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.flows.stand import ROOT, is_foreign
+
+LOOPBACK_ONLY = ["unshare", "--map-root-user", "--net", "sh", "-c"]
+LOOPBACK_UP = 'ip link set lo up && exec "$0" "$@"'
+
+
+@dataclass(kw_only=True)
+class Offline:
+    """A folder with an archive, and the command over it, which runs once at a time."""
+
+    folder: Path
+    runs: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    began_s: float = 0.0
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "in"
+
+    @property
+    def destination(self) -> Path:
+        return self.folder / "out"
+
+    def begin(self) -> None:
+        """Start the command."""
+        home = self.folder / "home"  # of a machine that has never run a flow
+        home.mkdir(exist_ok=True)
+        own = {name: value for name, value in os.environ.items() if not is_foreign(name)}
+        environment = own | {
+            "HOME": str(home),
+            "OMP_NUM_THREADS": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "VGEN_SCRATCH": str(home),
+        }
+        command = [
+            *without_network(), sys.executable, "-m", "flows.enhance_library",
+            str(self.source), str(self.destination), "--release=identity",
+        ]  # fmt: skip
+        self.began_s = time.monotonic()
+        with self._printed("out").open("wb") as out, self._printed("err").open("wb") as err:
+            started = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=out, stderr=err)
+        self.runs.append(started)
+
+    def end(self) -> tuple[dict[str, Any], str]:
+        """Wait for its end; return what it printed as JSON, and its log."""
+        code = self.runs[-1].wait()
+        print(f"ended {time.monotonic() - self.began_s:.1f} s after it began, or before")
+        out, err = (self._printed(name).read_text() for name in ("out", "err"))
+        assert code == 0, out + err
+        return json.loads(out), err
+
+    def close(self) -> None:
+        """End it if nobody has waited for it."""
+        for run in self.runs:
+            run.terminate()
+            run.wait()
+
+    def _printed(self, name: str) -> Path:
+        return self.folder / f"{name}.txt"
+
+
+def without_network() -> list[str]:
+    """Return what to put before a command so that it reaches nothing but this machine."""
+    able = (
+        all(map(shutil.which, ("unshare", "ip")))
+        and (
+            subprocess.run([*LOOPBACK_ONLY, "ip link set lo up"], check=False, capture_output=True)
+        ).returncode
+        == 0
+    )
+    return [*LOOPBACK_ONLY, LOOPBACK_UP] if able else []
