@@ -147,8 +147,15 @@ def ref_of(path: Path) -> VideoRef:
 
 def whole_span(pts: tuple[int, ...]) -> Span:
     """Return the span of all frames."""
-    open_ends = {"begin_pts": None, "start_pts": None, "stop_pts": None, "end_pts": None}
-    return Span(start=0, stop=len(pts), pts=pts, **open_ends)
+    return Span(
+        start=0,
+        stop=len(pts),
+        pts=pts,
+        begin_pts=None,
+        start_pts=None,
+        stop_pts=None,
+        end_pts=None,
+    )
 
 
 def raw_luma(size: tuple[int, int], *arguments: str, folder: Path) -> Luma:

@@ -7,10 +7,11 @@ stills; those whose names end in 0 are used, at most eight, a part of each.
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from benchmarks.post_clips import picture
 from vgen.enhance.enhancer import Enhancer
 from vgen.training.codec import Clip, Encoding, code_clip
 from vgen.training.damages import to_tchw
@@ -19,6 +20,11 @@ from vgen.training.metrics import psnr_rgb_db
 from vgen.training.validation import roughness
 
 MOST, HEIGHT, WIDTH, FRAMES = 8, 160, 240, 3
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read the corner of a picture, RGB."""
+    return np.ascontiguousarray(picture(path)[:HEIGHT, :WIDTH, ::-1])
 
 
 def main() -> None:
@@ -32,8 +38,8 @@ def main() -> None:
     for damage in ("noise 25", "x264 crf 28", "x264 crf 35"):
         rows: dict[str, list[tuple[float, float]]] = {name: [] for name in ("input", *names)}
         for number, path in enumerate(paths):
-            picture = np.ascontiguousarray(cv2.imread(str(path))[:HEIGHT, :WIDTH, ::-1])
-            clean = np.stack([picture] * FRAMES)
+            corner = read_picture(path)
+            clean = np.stack([corner] * FRAMES)
             given = to_tchw(damaged(clean, damage, number))
             made = {"input": given} | {n: one.restore(given) for n, one in releases.items()}
             middle = to_tchw(clean)[FRAMES // 2][None]

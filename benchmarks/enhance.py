@@ -109,7 +109,7 @@ def stage_ms(stage: str, clip: Path) -> float:
         text=True,
     )
     found = json.loads(done.stdout.splitlines()[-1])
-    return 1000 * found["cpu_s"] / found["frames"]
+    return 1000 * float(found["cpu_s"]) / int(found["frames"])
 
 
 def start_lines(clip: Path, folder: Path) -> list[str]:

@@ -8,11 +8,14 @@ four, the same encoder settings as vgen. ``RELEASE`` is a bundled name, or ident
 import subprocess
 import sys
 import time
+from typing import IO, cast
 
 import imageio_ffmpeg
 import numpy as np
 import torch
+from torch import Tensor
 
+from vgen.models.generator import Network
 from vgen.models.release import bundled_releases, load_network
 
 BATCH = 4
@@ -26,10 +29,12 @@ def main() -> None:
     quiet = [program, "-v", "error", "-nostdin", "-y"]
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24"]
     torch.set_num_threads(THREADS)
-    network = None
+    network: Network | None = None
     if release != "identity":
-        network = load_network(bundled_releases()[release])[1]
-        network = network.to(memory_format=torch.channels_last)
+        module = load_network(bundled_releases()[release])[1]
+        # torch states no type for this form of it.
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = cast("Network", module)
     with (
         subprocess.Popen([*quiet, "-i", source, *raw, "-"], stdout=subprocess.PIPE) as reader,
         subprocess.Popen(
@@ -50,15 +55,16 @@ def main() -> None:
         writer.stdin.close()
 
 
-def restore(network, frames, sink, w: int, h: int) -> None:
+def restore(network: Network, frames: IO[bytes], sink: IO[bytes], w: int, h: int) -> None:
     """Slide a window of three over the frames, four centre frames a call."""
     pad_w, pad_h = -w % 8, -h % 8
     size = w * h * 3
-    rgb, features = [], []
+    rgb: list[Tensor] = []
+    features: list[Tensor] = []
     first_at = None
 
     def load() -> bool:
-        batch = []
+        batch: list[Tensor] = []
         while len(batch) < BATCH and len(raw := frames.read(size)) == size:
             batch.append(torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(h, w, 3).copy()))
         if not batch:

@@ -27,10 +27,10 @@ def main() -> None:
     target, *releases = sys.argv[1:]
     with av.open(str(sample_folder() / "bigbuckbunny.mp4")) as container:
         shown = islice(container.decode(video=0), FIRST, FIRST + FRAMES)
-        clean = np.stack([frame.to_ndarray(format="rgb24") for frame in shown])
+        clean = np.stack([np.asarray(f.to_ndarray(format="rgb24"), np.uint8) for f in shown])
     noise = np.random.default_rng(0).normal(0, 25, clean.shape)
-    noisy = np.clip(np.round(clean + noise), 0, 255).astype(np.uint8)
-    columns = {"before": noisy}
+    noisy: Clip = np.clip(np.round(clean + noise), 0, 255).astype(np.uint8)
+    columns: dict[str, Clip] = {"before": noisy}
     for release in releases or ["restore-tiny"]:
         columns[release] = restored(noisy, release)
     middle = FRAMES // 2

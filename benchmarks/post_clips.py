@@ -36,11 +36,19 @@ def stills() -> list[Path]:
     return sorted(Path(os.environ["VGEN_REAL_CLIPS"]).parent.glob("train/bsds400_jpg/*.jpg"))
 
 
+def picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture, BGR ``[H, W, 3]``."""
+    picture_hwc = cv2.imread(str(path))
+    if picture_hwc is None:
+        raise ValueError(f"{path} is no picture")
+    return np.asarray(picture_hwc, np.uint8)
+
+
 def read_still(path: Path, *, height: int) -> Clip:
     """Read a picture as a clip of one frame, its shorter side scaled to ``height``."""
-    picture_hwc = cv2.imread(str(path))
-    share = height / min(picture_hwc.shape[:2])
-    small_hwc = cv2.resize(picture_hwc, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    whole_hwc = picture(path)
+    share = height / min(whole_hwc.shape[:2])
+    small_hwc = cv2.resize(whole_hwc, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(small_hwc[None, ..., ::-1])
 
 
@@ -55,7 +63,7 @@ def read_clip(name: str, *, num_frames: int, height: int = 360, every_s: float =
 def read_folder(folder: Path, *, num_frames: int) -> Clip:
     """Read a sequence of stills named by their numbers, which need not have leading zeros."""
     files = sorted(folder.iterdir(), key=lambda file: int(file.stem))[:num_frames]
-    return np.stack([cv2.imread(str(file))[..., ::-1] for file in files])
+    return np.stack([picture(file)[..., ::-1] for file in files])
 
 
 def sequence(name: str) -> Path:

@@ -10,9 +10,11 @@ the median over scenes stands beside it, in which those count once.
 import itertools
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.post_clips import (
     Clip,
@@ -30,17 +32,34 @@ from vgen.post_options import ColorOptions
 
 GAINS = list(itertools.product((0.8, 1.0, 1.25), repeat=2))[::2]
 POWERS = (0.7, 0.85, 1.2, 1.4)
+
+
+def scaled(clip: Clip, gains: tuple[float, float, float]) -> Clip:
+    """Multiply the channels."""
+    return rounded(clip / 255 * np.array(gains))
+
+
+def bent(clip: Clip, power: float) -> Clip:
+    """Raise the code values to a power."""
+    return rounded((clip / 255) ** power)
+
+
+def rounded(shares: NDArray[np.float64]) -> Clip:
+    """Return 8-bit levels."""
+    return (shares * 255).round().clip(0, 255).astype(np.uint8)
+
+
 CASTS: dict[str, list[Callable[[Clip], Clip]]] = {
     "none": [lambda clip: clip],
     "white balance, code values": [
-        lambda clip, r=r, b=b: scaled(clip, (r, 1.0, b)) for r, b in GAINS if (r, b) != (1, 1)
+        partial(scaled, gains=(r, 1.0, b)) for r, b in GAINS if (r, b) != (1, 1)
     ],
     "white balance, linear light": [
-        lambda clip, r=r, b=b: scaled(clip, (r ** (1 / 2.2), 1.0, b ** (1 / 2.2)))
+        partial(scaled, gains=(r ** (1 / 2.2), 1.0, b ** (1 / 2.2)))
         for r, b in GAINS
         if (r, b) != (1, 1)
     ],
-    "exposure": [lambda clip, p=p: rounded((clip / 255) ** p) for p in POWERS],
+    "exposure": [partial(bent, power=power) for power in POWERS],
 }
 METHODS: dict[str, Callable[[Clip], Clip]] = {
     "left alone": lambda clip: clip,
@@ -109,16 +128,6 @@ def corrected(clip: Clip) -> Clip:
     tensor = torch.from_numpy(clip.copy()).permute(0, 3, 1, 2).float() / 255
     out = Color(plan, options).apply(tensor, range(len(clip)))
     return (out * 255).round().byte().permute(0, 2, 3, 1).numpy()
-
-
-def scaled(clip: Clip, gains: tuple[float, float, float]) -> Clip:
-    """Multiply the channels."""
-    return rounded(clip / 255 * np.array(gains))
-
-
-def rounded(shares: np.ndarray) -> Clip:
-    """Return 8-bit levels."""
-    return (shares * 255).round().clip(0, 255).astype(np.uint8)
 
 
 if __name__ == "__main__":

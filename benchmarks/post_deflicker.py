@@ -87,7 +87,7 @@ def fast(series: Series, cuts: list[int]) -> Series:
     """Take a shot's slow changes out, each shot by itself."""
     shots = np.split(series, cuts)
     slow = [ndimage.gaussian_filter1d(shot, SLOW_FRAMES, mode="nearest") for shot in shots]
-    return series - np.concatenate(slow)
+    return np.asarray(series - np.concatenate(slow))
 
 
 def work(clip: Clip, method: str) -> Clip:

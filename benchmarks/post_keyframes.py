@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import cv2
 
+from benchmarks.deinterlace import whole_span
 from benchmarks.post_clips import clip_paths
 from pipelines.jobs import VideoJob
 from pipelines.observe import measure_keyframes
@@ -19,7 +20,7 @@ from vgen.enhance.plan import plan_spans
 from vgen.media.decode import DecodeStats, decode_span
 from vgen.media.encoders import resolve_encoding
 from vgen.media.probe import probe_video
-from vgen.records import Span, VideoRef
+from vgen.records import VideoRef
 
 CLIPS = (
     "intel_bottle_360p",
@@ -67,8 +68,7 @@ def compared(name: str) -> str:
 
 def decode_all(job: VideoJob, pts: tuple[int, ...]) -> None:
     """Decode every frame of a video."""
-    open_ends = {"begin_pts": None, "start_pts": None, "stop_pts": None, "end_pts": None}
-    span = Span(start=0, stop=len(pts), pts=pts, **open_ends)
+    span = whole_span(pts)
     frames = decode_span(job.ref.uri, job.info, span, threads=1, salvage=True, stats=DecodeStats())
     for _ in frames:
         pass

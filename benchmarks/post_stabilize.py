@@ -111,8 +111,8 @@ def stability(clip: Clip) -> tuple[float, float, float]:
 def row(motion: Motion) -> tuple[float, float, float, float]:
     """Return a motion as the map back to the frame before."""
     moved = motion.similarity
-    back = inverse(np.array([moved.dx, moved.dy, moved.a, moved.b]))
-    return tuple(map(float, back))
+    dx, dy, a, b = inverse(np.array([moved.dx, moved.dy, moved.a, moved.b])).tolist()
+    return dx, dy, a, b
 
 
 def cropped(source: Clip, made: Clip) -> float:

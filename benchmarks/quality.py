@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
-import cv2
 import imageio_ffmpeg
 import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.post_clips import picture
 
 STILL_FRAMES, CLIP_FRAMES = 5, 24
 CLASSES = ("noise25", "x264crf35", "x264crf15")
@@ -37,8 +39,8 @@ def main() -> None:
         folder = Path(name)
         clean = {}
         for path in stills:
-            picture = even(cv2.imread(str(path))[..., ::-1])
-            clean[path.stem] = np.repeat(picture[None], STILL_FRAMES, axis=0)
+            still = even(picture(path)[..., ::-1])
+            clean[path.stem] = np.repeat(still[None], STILL_FRAMES, axis=0)
         for path in options.clips:
             clean[path.stem] = np.stack([even(f) for f in first_frames(path, CLIP_FRAMES)])
         dice = np.random.default_rng(0)
@@ -91,7 +93,9 @@ def to_db(mean_square: float) -> float:
     return float(10 * np.log10(255.0**2 / max(mean_square, 1e-6)))
 
 
-def damaged(frames, kind: str, dice: np.random.Generator, folder: Path):
+def damaged(
+    frames: NDArray[np.uint8], kind: str, dice: np.random.Generator, folder: Path
+) -> NDArray[np.uint8]:
     """Damage uint8 RGB frames ``[T, H, W, 3]``."""
     if kind == "noise25":
         noisy = frames + dice.normal(0, 25, frames.shape)
@@ -102,12 +106,12 @@ def damaged(frames, kind: str, dice: np.random.Generator, folder: Path):
     return np.stack(list(rgb_frames(path)))
 
 
-def store(path: Path, frames) -> None:
+def store(path: Path, frames: NDArray[np.uint8]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     encode(path, frames, ["-c:v", "ffv1", "-pix_fmt", "yuv444p"])
 
 
-def encode(path: Path, frames, coding: list[str]) -> None:
+def encode(path: Path, frames: NDArray[np.uint8], coding: list[str]) -> None:
     _, height, width, _ = frames.shape
     program = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo"]
     raw = ["-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "25", "-i", "-"]

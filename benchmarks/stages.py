@@ -6,8 +6,12 @@ Prints CPU seconds and frames as JSON. Imports and loading are not counted.
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from av import VideoFrame
 
 from benchmarks.measure import cpu_seconds_of
 from vgen.config import Recipe
@@ -16,6 +20,9 @@ from vgen.media.encode import encode_chunk
 from vgen.media.encoders import resolve_encoding
 from vgen.media.probe import probe_video
 from vgen.records import Span, VideoRef
+
+if TYPE_CHECKING:
+    from vgen.models.generator import Network
 
 RELEASE = "restore-tiny"
 
@@ -37,10 +44,10 @@ def main() -> None:
         pts=timeline.pts[:frames],
     )
 
-    def decoded():
+    def decoded() -> Iterator[VideoFrame]:
         return decode_span(clip, info, span, threads=1, salvage=True, stats=DecodeStats())
 
-    def drain(items) -> None:
+    def drain(items: Iterable[object]) -> None:
         for _ in items:
             pass
 
@@ -78,14 +85,17 @@ def main() -> None:
     sys.stdout.write(json.dumps({"cpu_s": cpu_s, "frames": frames}) + "\n")
 
 
-def bare_network(width: int, height: int, frames: int):
+def bare_network(width: int, height: int, frames: int) -> Callable[[], None]:
     """Return the network alone on noise of the clip's size, batches of four."""
     import torch
 
     from vgen.models.release import bundled_releases, load_network
 
     torch.set_num_threads(1)
-    network = load_network(bundled_releases()[RELEASE])[1].to(memory_format=torch.channels_last)
+    module = load_network(bundled_releases()[RELEASE])[1]
+    # torch states no type for this form of it.
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = cast("Network", module)
     shape = (4, 3, height + -height % 8, width + -width % 8)
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     x = x.contiguous(memory_format=torch.channels_last)
