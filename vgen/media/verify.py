@@ -4,6 +4,7 @@ This is the gate before publishing: what passes has every frame at its time, the
 planned, and the streams that were promised, still in step.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from vgen.records import Record
 
 _FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 _MKV_TICK_S = Fraction(1, 1000)  # Matroska rounds every time to it
+_LOG = threading.Lock()
+"""Held by the thread that listens to what FFmpeg logs."""
 
 
 class VerifyFacts(Record):
@@ -196,14 +199,20 @@ def _decode(promise: _Promise, container: InputContainer, video: VideoStream) ->
 
 @contextmanager
 def _logged_errors() -> Iterator[list[tuple[int, str, str]]]:
-    """Collect what this thread's decoders only log: many conceal damage and return a frame."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as errors:
-            yield errors
-    finally:
-        av.logging.set_level(level)
+    """Collect what this thread's decoders only log: many conceal damage and return a frame.
+
+    One thread at a time, as the level is the process's: of two that overlap, the one that ends
+    last would put back the other's. With a level PyAV takes the interpreter's lock for a line, so
+    that a decoder with threads, if it is freed just when one of them logs, waits for ever.
+    """
+    with _LOG:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            with av.logging.Capture() as errors:
+                yield errors
+        finally:
+            av.logging.set_level(level)
 
 
 def _check_frame(promise: _Promise, frame: av.VideoFrame, number: int) -> None:

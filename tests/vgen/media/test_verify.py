@@ -1,17 +1,19 @@
 """The gate lets through what was planned, and names what differs."""
 
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.logging
 import pytest
 
 from tests.chunked import Copied, copied
 from tests.media_factory import run_ffmpeg
 from vgen.config import EncodeSettings
 from vgen.errors import VerifyError
-from vgen.media.verify import VerifyFacts, verify_output
+from vgen.media.verify import VerifyFacts, _logged_errors, verify_output
 
 REAL = [
     "airplane_360p_bad_audio.mp4", "anamorphic_sar2x1_360p.mp4", "cea608_captions_360p.ts",
@@ -245,3 +247,24 @@ def test_real_clips_pass_with_all_they_hold(name, real_clips, tmp_path):
     else:
         assert copy.plan.dropped == ()
     assert copy.result.notes == ()
+
+
+def test_threads_that_verify_side_by_side_leave_the_log_as_it_was():
+    """With a level left behind, a decoder with threads now and then waits for ever."""
+    before = av.logging.get_level()
+    inside, let_go = ([threading.Event() for _ in range(2)] for _ in range(2))
+
+    def listen(number: int) -> None:
+        with _logged_errors():
+            inside[number].set()
+            let_go[number].wait()
+
+    threads = [threading.Thread(target=listen, args=(number,), daemon=True) for number in range(2)]
+    threads[0].start()
+    assert inside[0].wait(10)
+    threads[1].start()
+    inside[1].wait(0.2)  # time enough to come in, if it were let in
+    for number in range(2):
+        let_go[number].set()
+        threads[number].join(10)
+    assert av.logging.get_level() == before
