@@ -28,11 +28,11 @@ On half of the good clips shades of gray reads less than 0.05."""
 MAX_CAST = math.log(1.25)
 """Largest correction of red or blue against green."""
 USUAL_MEAN, USUAL_DETAIL = 0.53, 0.37
-"""Mean luma of ordinary clips, and of what has detail in them. The medians of 22 scenes are 0.535
-and 0.40, of 398 stills, most of nature, 0.44 and 0.40; the second is put lower than both, so that
-the two disagree about most good pictures, which are then left alone."""
+"""Mean luma of ordinary clips, and of what has detail in them; the second is put lower than it
+mostly is, so that the two disagree about many good pictures, which are then left alone."""
 RESPONSE = 0.8
-"""How far a power moves the logarithms of these luma's logarithms, as a share of its own."""
+"""How far a power is taken to move the logarithms of these luma's logarithms, as a share of its own:
+a smaller share corrects more."""
 BEND_IGNORED, BEND_CERTAIN = 0.04, 0.1
 """Logarithm of the power towards the usual luma: below the first nothing is done."""
 BEND_DOUBTED, BEND_ABSURD = 0.45, 0.7

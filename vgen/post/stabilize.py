@@ -46,7 +46,7 @@ than two."""
 SPEED, BEND, MIDDLE = 8.0, 10.0, 0.05
 """Weights beside the shake that is left: of the path's first difference, which counts as much at 18
 frames a wave, of its second, as much at 11, and of the window's distance from the middle, so that
-slow motion stays as it was where there is room, half of it at 110 frames a wave."""
+slow motion stays as it was where there is room, half of it at 97 frames a wave."""
 TRIPOD_SPEED, TRIPOD_MIDDLE = 1e3, 1e-6
 """For a tripod: no motion is intended, and the window need not come back."""
 SPARE, QUIET = 0.02, 1e-9
