@@ -5,8 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ class Offline:
     """A folder with an archive, and the command over it, which runs once at a time."""
 
     folder: Path
-    runs: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    began_s: float = 0.0
+    run: subprocess.Popen[bytes] | None = None
+    """The latest."""
 
     @property
     def source(self) -> Path:
@@ -47,24 +46,22 @@ class Offline:
             *without_network(), sys.executable, "-m", "flows.enhance_library",
             str(self.source), str(self.destination), "--release=identity",
         ]  # fmt: skip
-        self.began_s = time.monotonic()
         with self._printed("out").open("wb") as out, self._printed("err").open("wb") as err:
-            started = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=out, stderr=err)
-        self.runs.append(started)
+            self.run = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=out, stderr=err)
 
     def end(self) -> tuple[dict[str, Any], str]:
         """Wait for its end; return what it printed as JSON, and its log."""
-        code = self.runs[-1].wait()
-        print(f"ended {time.monotonic() - self.began_s:.1f} s after it began, or before")
+        assert self.run is not None
+        code = self.run.wait()
         out, err = (self._printed(name).read_text() for name in ("out", "err"))
         assert code == 0, out + err
         return json.loads(out), err
 
     def close(self) -> None:
         """End it if nobody has waited for it."""
-        for run in self.runs:
-            run.terminate()
-            run.wait()
+        if self.run is not None:
+            self.run.terminate()
+            self.run.wait()
 
     def _printed(self, name: str) -> Path:
         return self.folder / f"{name}.txt"

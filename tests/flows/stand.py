@@ -72,8 +72,6 @@ class Stand:
             "RAY_USAGE_STATS_ENABLED": "0",
             # A node that died is noticed sooner; one that is slow has as long as ever.
             "RAY_health_check_period_ms": "1000",
-            # What Ray starts ahead knows no job's code, and takes the CPUs that jobs start on.
-            "RAY_prestart_worker_first_driver": "0",
             "VGEN_SCRATCH": str(self.folder / "scratch"),
         }
 
