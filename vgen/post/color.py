@@ -31,8 +31,8 @@ USUAL_MEAN, USUAL_DETAIL = 0.53, 0.37
 """Mean luma of ordinary clips, and of what has detail in them; the second is put lower than it
 mostly is, so that the two disagree about many good pictures, which are then left alone."""
 RESPONSE = 0.8
-"""How far a power is taken to move the logarithms of these luma's logarithms, as a share of its own:
-a smaller share corrects more."""
+"""How far a power is taken to move the logarithms of these luma's logarithms, as a share of its
+own: a smaller one corrects more."""
 BEND_IGNORED, BEND_CERTAIN = 0.04, 0.1
 """Logarithm of the power towards the usual luma: below the first nothing is done."""
 BEND_DOUBTED, BEND_ABSURD = 0.45, 0.7
