@@ -35,6 +35,7 @@ def stand(s3_server, notices) -> Iterator[Stand]:
     }
     with ExitStack() as stack:
         stack.callback(stand.close)
+        stack.callback(stand.print_logs)
         stand.start_server()
         stand.start_ray()
         patch = stack.enter_context(pytest.MonkeyPatch.context())

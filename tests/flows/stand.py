@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -22,15 +23,20 @@ import psutil
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 PATIENCE_S = 420.0
+PORTS = range(20_000, 30_000)
+"""Neither Ray's workers take them nor Linux gives them to somebody who asks for any port: one that
+is free stays free for the seconds that a server takes to start."""
 NODE_CPUS = 1
 """Of each node: every one is an actor of a run, whose process takes seconds to start."""
 
 
 def free_port() -> int:
     """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
@@ -130,6 +136,11 @@ class Stand:
         """Return the file of a process's output."""
         return self.folder / f"{name}.log"
 
+    def print_logs(self) -> None:
+        """Print what the processes said last, for whoever looks at a failure."""
+        for path in sorted(self.folder.glob("*.log")):
+            print(f"--- {path.name}", path.read_text(errors="replace")[-3000:], sep="\n")
+
     def start_server(self) -> None:
         """Start the Prefect server, without waiting for it."""
         port = self.prefect_url.rpartition(":")[2]
@@ -182,7 +193,9 @@ class Stand:
         return True
 
     def is_server_up(self) -> bool:
-        """Whether the Prefect server answers."""
+        """Whether the Prefect server answers; start it again where it ended by itself."""
+        if self.processes["server"].poll() is not None:
+            self.start_server()
         return self.answers(f"{self.prefect_url}/api/health")
 
     def is_head_up(self) -> bool:
