@@ -15,6 +15,7 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipelines.cluster import Cluster, connected
 from pipelines.scratch import scratch
@@ -23,9 +24,13 @@ from vgen import storage
 from vgen.errors import ConfigError
 from vgen.manifest import new_run_id, utc_now
 from vgen.records import Record
+from vgen.training.checkpoint_files import CHECKPOINTS, check_run
 from vgen.training.dataset import is_dataset
 from vgen.training.news import News
 from vgen.training.settings import TrainSettings, release_uri
+
+if TYPE_CHECKING:
+    from pipelines.train_worker import Work
 
 MAX_FAILURES = 3
 """Times that the group of workers is made anew after one of them died. Preempted nodes do not
@@ -80,7 +85,7 @@ def prepare_training(request: TrainRequest) -> TrainRequest:
     """Check places and numbers, and change nothing; return the request with its URIs resolved.
 
     Raises:
-        ConfigError, StorageError: refused, with the remedy.
+        ConfigError, ReleaseError, StorageError: refused, with the remedy.
     """
     for name, value in (("--workers", request.workers), ("--min-workers", request.min_workers)):
         if value is not None and value < 1:
@@ -96,6 +101,7 @@ def prepare_training(request: TrainRequest) -> TrainRequest:
     if not storage.is_local(data_uri) and not is_dataset(data_uri):
         raise ConfigError(f"DATA {data_uri!r} is no dataset; make one with vgen dataset first")
     storage.check_reachable(run_uri, writable=True)
+    check_run(run_uri, request.settings)
     _check_start(request.settings, run_uri)
     return dataclasses.replace(request, data=data_uri, run=run_uri)
 
@@ -103,7 +109,6 @@ def prepare_training(request: TrainRequest) -> TrainRequest:
 def _check_start(settings: TrainSettings, run_uri: str) -> None:
     if settings.start_from:
         from vgen.training.initial import check_start  # imports torch
-        from vgen.training.keeper import CHECKPOINTS
 
         # A run that has begun goes on from its own weights.
         if not storage.is_folder(storage.join(run_uri, CHECKPOINTS)):
@@ -220,12 +225,12 @@ def _cpus_each(cluster: Cluster, workers: int) -> int:
     )
 
 
-def _fit(work: object, crew: Crew, run_id: str, folder: str) -> None:
+def _fit(work: "Work", crew: Crew, run_id: str, folder: str) -> None:
     """Run the workers to their end, again after failures; Ray keeps its own notes in ``folder``."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from pipelines.train_worker import run_worker
+    from pipelines.train_worker import EndAtFault, run_worker
 
     is_elastic = crew.min_workers < crew.workers
     gpus = {"GPU": 1} if crew.has_gpu else {}
@@ -241,6 +246,7 @@ def _fit(work: object, crew: Crew, run_id: str, folder: str) -> None:
             name=run_id,
             storage_path=folder,
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[EndAtFault(work.board)],
         ),
         # gloo beside NCCL, so that words about time and storage do not wait for a GPU.
         torch_config=TorchConfig(

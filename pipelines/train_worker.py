@@ -1,4 +1,4 @@
-"""What runs inside the workers of a training run."""
+"""What runs inside the workers of a training run, and what watches them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import ray
 import torch
+from ray.train import UserCallback
 from ray.train.torch import get_device
 
 from vgen.errors import ConfigError, VgenError
@@ -34,12 +35,11 @@ class Work:
 def run_worker(config: dict[str, Work]) -> None:
     """Train as one worker of the group that Ray Train made.
 
-    A fault that a retry would meet again is pinned to the board, so that the next attempt, which
-    Ray makes after any error, ends at once. It is raised all the same: that frees workers that
-    wait for this one in a collective operation.
+    A fault that a retry would meet again is pinned to the board. It is raised all the same: that
+    frees workers that wait for this one in a collective operation.
     """
     work = config["work"]
-    if ray.get(work.board.fault.remote()) is not None:
+    if ray.get(work.board.fault.remote()) is not None:  # pinned after Ray asked EndAtFault
         return
     try:
         _train(work)
@@ -52,6 +52,20 @@ def run_worker(config: dict[str, Work]) -> None:
         fault = ConfigError("the GPU's memory is too small for a step; lower batch or patch_px")
         ray.get(work.board.fail.remote(fault))
         raise fault from error
+
+
+class EndAtFault(UserCallback):
+    """Ends the run at a fault on the board, where Ray would make its workers anew."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+
+    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+        """Raise the fault, if there is one: Ray retries nothing that its own process met."""
+        del run_context, worker_exceptions
+        fault = ray.get(self._board.fault.remote())
+        if fault is not None:
+            raise fault
 
 
 def _train(work: Work) -> None:

@@ -19,7 +19,7 @@ from tests.pipelines.processes import PATIENCE_S, RAY_MARKS, Started, Vgen, star
 from vgen import storage
 from vgen.errors import ConfigError, ReleaseError
 from vgen.models.release import load_network, read_header
-from vgen.training.checkpoints import list_checkpoints
+from vgen.training.checkpoint_files import list_checkpoints
 from vgen.training.journal import read_curves
 from vgen.training.settings import TrainSettings
 
@@ -220,15 +220,15 @@ def test_storage_that_cannot_be_written_stops_the_run_and_a_rerun_goes_on(
     run = tmp_path / "run"
     run.mkdir()
     (run / "checkpoints").write_text("a file where the folder of checkpoints belongs")
-    flags = ("--recipe", recipe, "--steps", "4", *two())
-    ran = vgen("train", data, run, *flags)
+    flags = ("--recipe", recipe, "--steps", "4")
+    ran = vgen("train", data, run, *flags, *two())
     assert ran.status == 3
     last = ran.stderr.splitlines()[-1]
     assert "cannot" in last
     assert last.endswith("; run the same command again to go on")
     assert "Traceback" not in ran.stderr
     (run / "checkpoints").unlink()
-    assert vgen("train", data, run, *flags).status == 0
+    assert vgen("train", data, run, *flags, *one()).status == 0
 
 
 @pytest.mark.parametrize(

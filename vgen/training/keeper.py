@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from vgen import storage
+from vgen.training.checkpoint_files import CHECKPOINTS
 from vgen.training.checkpoints import save_checkpoint
 from vgen.training.clips import Material
 from vgen.training.distributed import Group
@@ -24,8 +25,6 @@ from vgen.training.state import TrainState
 from vgen.training.validation import Validation
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
 
 
 class Keeper:

@@ -22,13 +22,14 @@ from vgen import storage
 from vgen.errors import VgenError
 from vgen.models.ladder import Vae
 from vgen.models.unet_settings import SIZES
-from vgen.training.checkpoints import from_bytes, list_checkpoints
+from vgen.training.checkpoint_files import CHECKPOINTS, list_checkpoints
+from vgen.training.checkpoints import from_bytes
 from vgen.training.clips import Material, load_material
 from vgen.training.distributed import Group
 from vgen.training.duel import adversarial_step, critics_of
 from vgen.training.feed import Feed, View
 from vgen.training.initial import initial_network
-from vgen.training.keeper import CHECKPOINTS, Keeper
+from vgen.training.keeper import Keeper
 from vgen.training.news import Begun, News
 from vgen.training.pace import Pace
 from vgen.training.schedule import kl_weight, learning_rate, stage_at

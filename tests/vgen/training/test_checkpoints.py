@@ -10,15 +10,13 @@ import torch
 from tests.vgen.training.toys import adversarial, is_same, pairs, settings, step_of, weights_of
 from vgen import storage
 from vgen.errors import ReleaseError, StorageError
-from vgen.training.checkpoints import (
+from vgen.training.checkpoint_files import (
     CheckpointRef,
-    from_bytes,
+    check_run,
     list_checkpoints,
-    new_network,
-    save_checkpoint,
     superfluous,
-    to_bytes,
 )
+from vgen.training.checkpoints import from_bytes, new_network, save_checkpoint, to_bytes
 from vgen.training.duel import adversarial_step, critics_of
 from vgen.training.state import TrainState
 from vgen.training.step import pixel_step, vae_step
@@ -179,6 +177,24 @@ def test_another_recipe_is_refused_by_the_field_that_differs():
     ):
         with pytest.raises(ReleaseError, match=f"checkpoint step-1 .*{says}"):
             from_bytes(content, settings(**change), name="step-1", device=CPU)
+
+
+def test_a_run_is_checked_by_its_newest_header_alone(s3):
+    run_uri = f"{s3.bucket}/checked"
+    check_run(run_uri, settings())
+    state = fresh(settings())
+    for state.step in (1, 2):
+        good = save_checkpoint(f"{run_uri}/checkpoints", state, settings(), score=1.0)
+    check_run(run_uri, settings())
+    with pytest.raises(ReleaseError, match=r"step-00000002\S* was made with steps 8, not 9"):
+        check_run(run_uri, settings(steps=9))
+    content = storage.read_bytes(good.uri)
+    storage.write_bytes(good.uri, content[: 8 + int.from_bytes(content[:8], "little")])
+    check_run(run_uri, settings())  # nothing behind the header is asked for
+    for wrong in (content[:20], b"", b"\xff" * 64):
+        storage.write_bytes(good.uri, wrong)
+        with pytest.raises(ReleaseError, match=r"step-00000002\S* is damaged; delete it"):
+            check_run(run_uri, settings())
 
 
 def test_housekeeping_may_change_between_two_runs():

@@ -7,7 +7,7 @@ from tests.vgen.training.toys import adversarial, material, settings
 from vgen.errors import ReleaseError
 from vgen.models.release import load_network, read_header
 from vgen.training import loop
-from vgen.training.checkpoints import list_checkpoints
+from vgen.training.checkpoint_files import list_checkpoints
 from vgen.training.choices import LossWeights, PoolSettings
 from vgen.training.guard import DivergedError
 from vgen.training.journal import read_curves
