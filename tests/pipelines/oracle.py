@@ -88,7 +88,7 @@ def described(path: Path) -> Described:
     turned = re.search(r"rotation of (-?[\d.]+)", below)
     line = next(line for line in shown_as.splitlines() if "Stream #0:0" in line)
     size, aspect = re.search(r", (\d+x\d+)", line), re.search(r"SAR (\d+:\d+)", line)
-    color = re.search(r"[a-z0-9]+\(([^)]*)\), \d+x\d+", line)
+    color = re.search(r"[a-z0-9]+\(((?:[^()]|\([^()]*\))*)\), \d+x\d+", line)
     words = color[1].split(", ") if color else []
     assert size
     return Described(
