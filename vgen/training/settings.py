@@ -162,6 +162,11 @@ class TrainSettings(TrainFlags):
             )
         if self.is_vae and (self.scale != 1 or self.adversarial.share):
             raise ValueError(f"size {self.size} takes neither a scale nor an adversarial stage")
+        if self.scale != self.pool.scale:
+            raise ValueError(
+                f"scale={self.scale} and pool.scale={self.pool.scale} must be equal: the network "
+                "enlarges as much as its examples were made smaller"
+            )
         if self.structure.features or self.structure.perceptual:
             raise ValueError("features and perceptual belong to the adversarial stage's structure")
         if self.outputs > self.pool.frames:

@@ -91,7 +91,10 @@ def test_single_frames_are_not_learned_again():
     [
         ({"start_from": "gone"}, "no release 'gone' to start from"),
         ({"start_from": "upscale2x-tiny", "size": "small"}, "size 'small' at scale 1 needs"),
-        ({"start_from": "restore-tiny", "scale": 2}, "size 'tiny' at scale 2 needs"),
+        (
+            {"start_from": "restore-tiny", "scale": 2, "pool": PoolSettings(side_px=32, scale=2)},
+            "size 'tiny' at scale 2 needs",
+        ),
         ({"start_from": "restore-tiny", "size": "vae-tiny"}, "cannot be started from"),
     ],
 )

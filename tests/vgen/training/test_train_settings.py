@@ -15,6 +15,8 @@ from vgen.training.settings import TrainSettings, load_train_recipe
         ({"patch_px": 40}, "must fit into"),
         ({"size": "generate-tiny", "patch_px": 16}, "must be a multiple of 32 for size"),
         ({"size": "vae-tiny", "scale": 2}, "takes neither a scale"),
+        ({"scale": 2}, r"scale=2 and pool\.scale=1 must be equal"),
+        ({"pool": {"scale": 4, "side_px": 32}}, r"scale=1 and pool\.scale=4 must be equal"),
         ({"size": "vae-tiny", "adversarial": adversarial()}, "nor an adversarial stage"),
         ({"structure": {"features": 0.1}}, "belong to the adversarial stage"),
         ({"structure": {"temporal": 1}, "pool": {"frames": 2, "side_px": 32}}, "need 3 frames"),
