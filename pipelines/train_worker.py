@@ -78,4 +78,5 @@ def _train(work: Work) -> None:
         processes=work.processes,
         log_every_s=work.log_every_s,
     )
-    train(load_material(work.data_uri), work.settings, place, tell=work.board.tell.remote)
+    material = load_material(work.data_uri, frames=work.settings.pool.frames)
+    train(material, work.settings, place, tell=work.board.tell.remote)

@@ -20,8 +20,10 @@ from vgen import storage
 from vgen.errors import ConfigError, ReleaseError
 from vgen.models.release import load_network, read_header
 from vgen.training.checkpoint_files import list_checkpoints
+from vgen.training.dataset import Summary, write_summary
 from vgen.training.journal import read_curves
 from vgen.training.settings import TrainSettings
+from vgen.training.shards import ShardFacts
 
 pytestmark = RAY_MARKS
 
@@ -265,6 +267,24 @@ def test_a_bucket_that_holds_no_dataset_is_refused(s3, tmp_path):
     )
     with pytest.raises(ConfigError, match="is no dataset; make one with vgen dataset first"):
         prepare_training(request)
+
+
+def test_a_dataset_of_clips_shorter_than_an_example_is_refused(tmp_path):
+    clip = ShardFacts(
+        source_uri="/a.mp4", source_etag="1", source_sha256="ab", kind="video", licence="CC0",
+        is_held_out=False, shard="1.parquet", clips=2, frames=8,
+    )  # fmt: skip
+    summary = Summary(
+        seed=0, recipe={}, listed=1, used=1, without_clips=0, left_out=0, failed=0, clips={},
+        held_out_clips=0, frames=8, rejected={}, licences={}, sources=(clip,), faults=(),
+    )  # fmt: skip
+    write_summary(str(tmp_path / "data"), summary)
+    request = TrainRequest(
+        data=str(tmp_path / "data"), run=str(tmp_path / "run"), settings=TrainSettings(steps=1)
+    )
+    with pytest.raises(ConfigError, match="clips of 4 frames, and examples need 5; lower pool"):
+        prepare_training(request)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_has_begun_does_not_need_what_it_started_from(tmp_path):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from vgen.errors import ConfigError
 from vgen.storage import normalize_uri
 from vgen.training.codec import Clip
-from vgen.training.dataset import is_dataset, open_dataset
+from vgen.training.dataset import Dataset, is_dataset, open_dataset
 from vgen.training.licences import allows_training, licences_of
 from vgen.training.selection import HELD_OUT_NAMES
 
@@ -79,36 +79,70 @@ def find_files(folder: Path, patterns: tuple[str, ...], *, held_out: bool) -> li
     return found
 
 
-def load_material(place: str | Path) -> Material:
+def load_material(place: str | Path, *, frames: int = 1) -> Material:
     """Return everything training may use of a dataset, or of a plain folder.
 
     Of a dataset (folder or URI) clips are read when asked for, and the latest are kept. A plain
     folder is decoded at once: about half a gigabyte for 400 stills.
 
+    Args:
+        place: The dataset or folder.
+        frames: That every run must have, so that an example can be cut out of it.
+
     Raises:
-        ConfigError: stills or clips are missing; or a dataset holds nothing to train on.
+        ConfigError: stills or clips are missing; or a dataset holds nothing to train on, or clips
+            of fewer frames.
         StorageError: it cannot be reached.
     """
     uri = normalize_uri(str(place))
     if is_dataset(uri):
-        return _from_dataset(uri)
+        return _from_dataset(uri, frames)
     folder = Path(place)
     pictures = find_files(folder, STILLS, held_out=False)
     clips = find_files(folder, CLIPS, held_out=False)
     stills = tuple(read_still(path) for path in pictures)
-    runs = tuple(run for path in clips for run in read_runs(path))
+    runs = tuple(run for path in clips for run in _long_runs(path, max(FRAMES_PER_RUN, frames)))
     log.info("%d stills and %d runs of %d clips", len(stills), len(runs), len(clips))
     stated = licences_of(str(path) for path in (*pictures, *clips))
     return Material(stills, runs, tuple(sorted(set(stated.values()))))
 
 
-def _from_dataset(uri: str) -> Material:
+def check_material(uri: str, *, frames: int) -> None:
+    """Refuse a dataset that ``load_material`` would refuse, from its summary alone.
+
+    Raises:
+        ConfigError: it holds nothing to train on, or clips of fewer frames.
+        StorageError: it cannot be reached.
+    """
+    if is_dataset(uri):
+        _checked_dataset(uri, frames)
+
+
+def _checked_dataset(uri: str, frames: int) -> Dataset:
     dataset = open_dataset(uri)
-    stills, runs = dataset.clips("still"), dataset.clips("video")
-    if not stills and not runs:
+    if not dataset.clips("still") and not dataset.clips("video"):
         raise ConfigError(f"the dataset {uri!r} holds nothing to train on: all of it is held out")
+    shortest = dataset.shortest_run()
+    if shortest is not None and shortest < frames:
+        raise ConfigError(
+            f"the dataset {uri!r} has clips of {shortest} frames, and examples need {frames}; "
+            "lower pool.frames, or make it anew with vgen dataset and more frames"
+        )
+    return dataset
+
+
+def _from_dataset(uri: str, frames: int) -> Material:
+    dataset = _checked_dataset(uri, frames)
+    stills, runs = dataset.clips("still"), dataset.clips("video")
     log.info("%d stills and %d runs of the dataset %s", len(stills), len(runs), uri)
     return Material(stills, runs, dataset.licences())
+
+
+def _long_runs(path: Path, frames: int) -> list[Clip]:
+    runs = read_runs(path, frames=frames)
+    if not runs:
+        log.warning("left out %s: fewer than %d frames", path.name, frames)
+    return runs
 
 
 def read_still(path: Path) -> Clip:

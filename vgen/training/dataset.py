@@ -130,6 +130,14 @@ class Dataset:
         ]
         return ShardClips(places, is_still=kind == "still")
 
+    def shortest_run(self) -> int | None:
+        """Return the frames of the shortest clip of a video to learn from; None without any.
+
+        Clips of one source are of one length.
+        """
+        runs = (one for one in self.summary.sources if one.kind == "video" and one.clips)
+        return min((one.frames // one.clips for one in runs if not one.is_held_out), default=None)
+
     def licences(self, *, held_out: bool = False) -> tuple[str, ...]:
         """Return what is stated about the sources of one side, sorted, without repetition."""
         chosen = (one for one in self.summary.sources if one.clips and one.is_held_out == held_out)

@@ -218,7 +218,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_train_recipe(
             given.recipe, {key: value for key, value in flags.items() if value is not None}
         )
-        train(load_material(Path(given.data)), settings, place, tell=log_news)
+        material = load_material(given.data, frames=settings.pool.frames)
+        train(material, settings, place, tell=log_news)
     except VgenError as error:
         log.error("%s", error)
         return 2

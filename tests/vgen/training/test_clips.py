@@ -92,6 +92,14 @@ def test_a_clip_shorter_than_a_run_gives_none(data_path):
     assert read_runs(data_path / "clips" / "intel_one.mkv", runs=2, frames=13) == []
 
 
+def test_runs_are_as_long_as_an_example_and_shorter_clips_are_named(data_path, caplog):
+    assert {len(run) for run in load_material(data_path, frames=5).runs} == {9}
+    assert {len(run) for run in load_material(data_path, frames=12).runs} == {12}
+    assert "fewer than" not in caplog.text
+    assert load_material(data_path, frames=13).runs == ()
+    assert "left out intel_one.mkv: fewer than 13 frames" in caplog.text
+
+
 def test_a_crop_of_a_run_is_consecutive_in_time_and_space():
     run, rng = numbered_run(), np.random.default_rng(0)
     for _ in range(20):

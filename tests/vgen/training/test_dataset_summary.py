@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vgen.errors import ConfigError, MissingError, StorageError
-from vgen.training.clips import draw_clip, load_material
+from vgen.training.clips import check_material, draw_clip, load_material
 from vgen.training.dataset import (
     ShardClips,
     Summary,
@@ -87,6 +87,20 @@ def test_training_gets_what_is_not_held_out(place):
     assert material.licences == ("CC0", "MIT")
     clip = draw_clip(material, frames=5, side=32, rng=np.random.default_rng(0))
     assert clip.shape == (5, 32, 32, 3)
+
+
+def test_clips_too_short_for_an_example_are_refused(place):
+    check_material(str(place), frames=5)
+    load_material(place, frames=5)
+    for refuses in (check_material, load_material):
+        with pytest.raises(ConfigError, match="clips of 5 frames, and examples need 6; lower pool"):
+            refuses(str(place), frames=6)
+
+
+def test_stills_and_held_out_clips_may_be_shorter_than_an_example(tmp_path):
+    one = source(tmp_path, 1, kind="still", clips=1, held_out=False)
+    committed(tmp_path, [one, source(tmp_path, 2, kind="video", clips=1, held_out=True)])
+    check_material(str(tmp_path), frames=50)
 
 
 def test_a_bucket_serves_like_a_folder(place, s3):
