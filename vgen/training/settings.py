@@ -5,15 +5,17 @@ Everything here may change the weights that come out. What only changes how fast
 values of it.
 """
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vgen import storage
 from vgen.config import describe_faults
 from vgen.errors import ConfigError
+from vgen.models.release import MAX_NAME_LENGTH
 from vgen.models.unet_settings import SIZES
 from vgen.models.vae_settings import VAE_SIZES
 from vgen.training.choices import (
@@ -24,6 +26,12 @@ from vgen.training.choices import (
     LossWeights,
     PoolSettings,
 )
+
+_PERCEPTUAL = "-perceptual"
+# The rule of releases, looked at before anything is trained. There is room for the suffix also
+# where there is no adversarial stage, so that one can be added to a recipe.
+_MAX_NAME_LENGTH = MAX_NAME_LENGTH - len(_PERCEPTUAL)
+_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{_MAX_NAME_LENGTH}}}")
 
 
 class _Settings(BaseModel):
@@ -93,7 +101,7 @@ class TrainFlags(_Settings):
     """The fields of the training recipe, each checked on its own: what flags are made of."""
 
     name: str = "restore-tiny"
-    """Of the release that comes out."""
+    """Of the release that comes out: letters, digits, dot, dash and underscore."""
     size: str = "tiny"
     """tiny, small, base, large: restoration networks; vae-tiny, vae-small: variational
     autoencoders that restore by sampling; generate-tiny, generate-small: those that make clips
@@ -142,6 +150,16 @@ class TrainFlags(_Settings):
     """The adversarial stage."""
     vae: VaeTraining = VaeTraining()
     """What only a VAE needs."""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                "a release's name may hold letters, digits, '.', '_' and '-', 1 to "
+                f"{_MAX_NAME_LENGTH} of them"
+            )
+        return name
 
 
 class TrainSettings(TrainFlags):
@@ -225,5 +243,5 @@ def _overlaid(base: dict[str, object], over: dict[str, object]) -> dict[str, obj
 
 def release_uri(run_uri: str, settings: TrainSettings, *, is_perceptual: bool) -> str:
     """Return where a run puts the release of its pixel stage or VAE, or of its adversarial one."""
-    suffix = "-perceptual" if is_perceptual else ""
+    suffix = _PERCEPTUAL if is_perceptual else ""
     return storage.join(run_uri, f"{settings.name}{suffix}.safetensors")

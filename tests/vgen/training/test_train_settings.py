@@ -3,7 +3,8 @@ from pydantic import ValidationError
 
 from tests.vgen.training.toys import POOL, adversarial, settings
 from vgen.errors import ConfigError
-from vgen.training.settings import TrainSettings, load_train_recipe
+from vgen.models.release import _checked_name
+from vgen.training.settings import TrainSettings, load_train_recipe, release_uri
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,32 @@ from vgen.training.settings import TrainSettings, load_train_recipe
 def test_settings_that_cannot_work_are_refused(change, message):
     with pytest.raises(ValidationError, match=message):
         settings(**change)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_fit"),
+    [
+        ("my.Net_2-b", True),
+        ("n" * 89, True),
+        ("n" * 90, False),
+        ("", False),
+        ("mein Netz", False),
+        ("../x", False),
+        ("sub/x", False),
+        ("n\n", False),
+        ("n\u00e9", False),
+        ("\u0663", False),  # a digit to str.isalnum
+    ],
+)
+def test_a_name_that_a_release_could_not_have_is_refused(name, is_fit):
+    if is_fit:
+        made = settings(name=name)
+        for is_perceptual in (False, True):
+            stem = release_uri("run", made, is_perceptual=is_perceptual)[4:-12]
+            assert _checked_name(stem) == stem
+    else:
+        with pytest.raises(ValidationError, match="may hold letters, digits"):
+            settings(name=name)
 
 
 def test_a_recipe_is_read_and_flags_lie_over_it(tmp_path):
