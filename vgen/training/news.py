@@ -72,12 +72,13 @@ class Score:
     """Means over the held-back examples."""
 
     score: float
-    """What checkpoints are ranked by, higher is better: ``luma_db``, or of a VAE ``-bits``."""
+    """What checkpoints are ranked by, higher is better: the mean of ``luma_db`` with each clip's
+    no higher than ``CEILING_DB``, or of a VAE ``-bits``."""
     rgb_db: float
     luma_db: float
     """PSNR of the middle frame."""
     detail: float
-    """Variance of the Laplacian of luma, divided by that of the clean frame: below 1 is soft."""
+    """Variance of the Laplacian of luma, divided by that of the clean frames: below 1 is soft."""
     bits: float | None = None
     """Negative ELBO in bits per dimension, of a VAE."""
 

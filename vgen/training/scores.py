@@ -9,6 +9,10 @@ from vgen.records import Record
 
 Kind = Literal["still", "video"]
 
+CEILING_DB = 40.0
+"""PSNR from which on more does not count where a mean of it decides: beyond it nobody sees a
+difference, and a clip that was clean anyway, at up to 100 dB, would outweigh all others."""
+
 
 class EvaluationSettings(BaseModel):
     """What is scored, and how."""

@@ -27,6 +27,7 @@ from vgen.training.metrics import psnr_luma_db, psnr_rgb_db
 from vgen.training.news import Score
 from vgen.training.objective import luma
 from vgen.training.pool import make_example
+from vgen.training.scores import CEILING_DB
 from vgen.training.settings import TrainSettings
 from vgen.training.state import Network, network_device
 from vgen.training.step import latent_noise, restored, whole_groups
@@ -111,18 +112,17 @@ class Validation:
         for number, (degraded_tchw, clean_tchw) in enumerate(self._pairs(network)):
             made_tchw, bits = self._run(network, degraded_tchw, clean_tchw, number)
             clean = clean_tchw[len(clean_tchw) // 2][None]
-            rows.append(
-                (
-                    psnr_rgb_db(made_tchw, clean),
-                    psnr_luma_db(made_tchw, clean),
-                    roughness(made_tchw) / max(roughness(clean), 1e-9),
-                    bits,
-                )
-            )
-        rgb_db, luma_db, detail, bits = (float(value) for value in np.mean(rows, axis=0))
+            luma_db = psnr_luma_db(made_tchw, clean)
+            # A NaN stays one: ``min`` would take it for the ceiling.
+            score = float(np.minimum(luma_db, CEILING_DB))
+            rough = roughness(made_tchw), roughness(clean)
+            rows.append((score, psnr_rgb_db(made_tchw, clean), luma_db, *rough, bits))
+        score, rgb_db, luma_db, rough_made, rough_clean, bits = np.mean(rows, axis=0).tolist()
+        # Not a mean of ratios, which a single flat clip would rule.
+        detail = rough_made / max(rough_clean, 1e-9)
         if isinstance(network, Vae):
             return Score(score=-bits, rgb_db=rgb_db, luma_db=luma_db, detail=detail, bits=bits)
-        return Score(score=luma_db, rgb_db=rgb_db, luma_db=luma_db, detail=detail)
+        return Score(score=score, rgb_db=rgb_db, luma_db=luma_db, detail=detail)
 
     def picture(self, network: Network) -> bytes:
         """Return a PNG: a few examples below each other; damaged, restored, clean."""

@@ -1,3 +1,5 @@
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -6,9 +8,12 @@ import torch
 from tests.vgen.training.toys import material, settings, unet
 from vgen.models.ladder import new_vae
 from vgen.models.vae_settings import VaeSettings
+from vgen.training.checkpoints import new_network
 from vgen.training.clips import Material
 from vgen.training.metrics import psnr_luma_db
-from vgen.training.pool import make_example
+from vgen.training.pool import Example, make_example
+from vgen.training.promote import PromotionRules
+from vgen.training.scores import CEILING_DB
 from vgen.training.validation import _STREAM, HOLD_BACK_EVERY, Validation, roughness, split_material
 
 
@@ -62,6 +67,45 @@ def test_scores_are_those_of_the_restored_middle_frames():
     assert score.luma_db == pytest.approx(np.mean(expected), abs=1e-4)
     assert score.score == score.luma_db
     assert score.bits is None
+
+
+def of_ramps(*pairs):
+    """Return a validation whose examples are ramps of the given steps and errors in levels."""
+    chosen = settings(validation_clips=1)
+    validation = Validation(material(), chosen)
+    ramp = np.broadcast_to(np.arange(32)[:, None, None], (5, 32, 32, 3)) % 2
+    validation._examples = [
+        Example((step * ramp + 50 + error).astype(np.uint8), (step * ramp + 50).astype(np.uint8))
+        for step, error in pairs
+    ]
+    return validation, new_network(chosen)  # which begins as the identity
+
+
+def test_clips_that_were_clean_anyway_do_not_rule_the_score():
+    validation, network = of_ramps((0, 0), (0, 20))
+    score = validation.score(network)
+    damaged_db = 10 * math.log10(255**2 / (20 * 219 / 255) ** 2)
+    assert score.luma_db == pytest.approx((100 + damaged_db) / 2, abs=0.01)
+    assert score.score == pytest.approx((CEILING_DB + damaged_db) / 2, abs=0.01)
+
+
+def test_the_ceiling_of_scores_is_that_of_promotion():
+    assert PromotionRules().ceiling_db == CEILING_DB
+
+
+def test_a_score_that_is_no_number_stays_none():
+    validation, network = of_ramps((0, 0), (0, 20))
+    for value in network.parameters():
+        value.data.fill_(math.nan)
+    assert math.isnan(validation.score(network).score)
+
+
+def test_detail_is_that_of_all_clips_together():
+    """A flat clip with a little noise left has many times its own detail."""
+    validation, network = of_ramps((1, 0), (60, 0))
+    noisy = validation._examples[0]
+    validation._examples[0] = Example(5 * (noisy.degraded_thwc - 50) + 50, noisy.clean_thwc)
+    assert validation.score(network).detail == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("is_conditional", [True, False])
