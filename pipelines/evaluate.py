@@ -8,8 +8,9 @@ import torch
 from pipelines.release_files import ReleaseRef, release_path, resolve_release
 from pipelines.scratch import scratch
 from vgen import storage
+from vgen.enhance.devices import find_device
 from vgen.enhance.enhancer import Enhancer
-from vgen.errors import ReleaseError
+from vgen.errors import ConfigError, ReleaseError
 from vgen.models import registry
 from vgen.models.ladder import LadderVae
 from vgen.models.release import (
@@ -147,7 +148,10 @@ def _scored(
 def _generator_scored(path: Path, clips_uri: str, settings: EvaluationSettings) -> Evaluation:
     header, network = load_network(path)
     assert isinstance(network, LadderVae)
-    return evaluate_generator(header, release_digest(path), network, clips_uri, settings)
+    if settings.damages:
+        raise ConfigError(f"{header.name} is scored on clean clips, so leave --damages out")
+    placed = network.to(find_device(settings.device))
+    return evaluate_generator(header, release_digest(path), placed, clips_uri, settings)
 
 
 def write_document(document: str, target: str) -> None:

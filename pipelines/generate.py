@@ -1,9 +1,12 @@
 """``vgen generate``: clips that an unconditional autoencoder makes up, as videos and a page."""
 
+import dataclasses
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from vgen import storage
 from vgen.config import EncodeSettings
 from vgen.enhance.coding import Coding
 from vgen.enhance.colorspace import Converter
+from vgen.enhance.devices import find_device
 from vgen.errors import ConfigError, ReleaseError
 from vgen.media.encode import encode_chunk
 from vgen.media.encoders import resolve_encoding
@@ -33,7 +37,6 @@ from vgen.records import Record
 from vgen.training.damages import to_tchw
 from vgen.training.vae_scores import MIN_SPECTRUM_PX, spectrum_slope
 
-PAGE_NAME = "samples.png"
 PAGE_ROWS = 16
 """Clips on the page at most; the others are videos only."""
 PAGE_COLUMNS = 4
@@ -42,7 +45,6 @@ MAX_SIDE_PX = 4096
 MAX_FRAMES = 10_000
 MAX_CLIPS = 10_000
 _BT709 = ColorTags(matrix=1, primaries=1, transfer=1, is_full_range=False, chroma_location=1)
-_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 _SIZE = re.compile(r"(\d{1,4})x(\d{1,4})")
 
 
@@ -117,8 +119,8 @@ def run_generation(
 ) -> Generated:
     """Write the clips of ``order`` below ``output`` as mp4 (H.264), and a page of their frames.
 
-    File names hold release, seed and number, so that another order writes beside them and the
-    same one writes the same files again.
+    File names hold release, seed, a mark of the rest of the order, and number, so that another
+    order writes beside them and the same one writes the same files again.
 
     Raises:
         ReleaseError: there is no such release, or it makes nothing up.
@@ -126,7 +128,7 @@ def run_generation(
         StorageError: a file cannot be written.
     """
     found = _inventive(release, registry_uri)
-    placed = _device(device)
+    placed = find_device(device)
     target = storage.normalize_uri(output)
     storage.check_reachable(target, writable=True)
     videos: list[str] = []
@@ -137,15 +139,16 @@ def run_generation(
         header, network = load_network(path)
         assert isinstance(network, LadderVae)
         network = network.to(placed)
+        stem = f"{header.name}-{order.seed}-{_mark(order, found)}"
         for index in range(order.clips):
             row: list[NDArray[np.uint8]] = []
-            made = folder / f"{header.name}-{order.seed}-{index:04d}.mp4"
+            made = folder / f"{stem}-{index:04d}.mp4"
             _write_video(network, order, index, made, row)
             videos.append(storage.join(target, made.name))
             storage.publish(made, videos[-1])
             shown += [np.stack(row)] if index < PAGE_ROWS else []
             say(f"{index + 1} of {order.clips}: {videos[-1]}")
-        page = storage.join(target, PAGE_NAME)
+        page = storage.join(target, f"{stem}.png")
         rows = [np.concatenate(list(clip_thwc), axis=1) for clip_thwc in shown]
         storage.write_bytes(page, _png(np.concatenate(rows)))
     return Generated(
@@ -160,6 +163,12 @@ def run_generation(
             default=None,
         ),
     )
+
+
+def _mark(order: Order, release: ReleaseRef) -> str:
+    """Return what tells orders apart; one for more clips only goes on where another ended."""
+    facts = dataclasses.asdict(order) | {"clips": None, "release": release.digest}
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _slope(frames_thwc: NDArray[np.uint8]) -> float | None:
@@ -202,6 +211,8 @@ def _write_video(
         )
         number = 0
         for piece_tchw in pieces:
+            if not piece_tchw.isfinite().all():
+                raise ReleaseError(f"{path.name} cannot be made: the release gives no numbers")
             for picture_hwc in _to_levels(piece_tchw):
                 if number in shown:
                     row.append(picture_hwc)
@@ -261,16 +272,3 @@ def _png(page_hwc: NDArray[np.uint8]) -> bytes:
     is_written, content = cv2.imencode(".png", page_hwc[..., ::-1])
     assert is_written
     return content.tobytes()
-
-
-def _device(asked: str) -> torch.device:
-    """Return the device of that name; auto is cuda where there is one."""
-    found = torch.cuda.device_count()
-    if asked != "auto" and not _DEVICE.fullmatch(asked):
-        raise ConfigError(f"a device is cpu, cuda, cuda:N or auto, got {asked!r}")
-    device = torch.device(("cuda" if found else "cpu") if asked == "auto" else asked)
-    if device.type == "cuda" and (device.index or 0) >= found:
-        raise ConfigError(
-            f"device {asked!r} was asked for, but torch finds no CUDA device so named"
-        )
-    return device

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.release_files import release_path, resolve_release
 from pipelines.scratch import scratch
 from vgen import storage
-from vgen.errors import ReleaseError, StorageError
+from vgen.errors import MissingError, ReleaseError
 from vgen.models import registry
 from vgen.models.release import ReleaseHeader, bundled_releases, read_header, release_digest
 from vgen.records import Record
@@ -143,7 +142,7 @@ def _registered(registry_uri: str, name: str) -> list[ShelfEntry]:
     for pointer in pointers:
         uri = registry.release_uri(registry_uri, pointer)
         header, size_bytes = _header_of(uri)
-        decision = _decision_of(registry_uri, pointer)
+        decision, against = _decision_of(registry_uri, pointer)
         entry = ShelfEntry(
             name=name,
             origin=registry_uri,
@@ -156,7 +155,7 @@ def _registered(registry_uri: str, name: str) -> list[ShelfEntry]:
             since=pointer.created_at,
             is_current=pointer is pointers[-1],
             mean_gain_db=decision.mean_gain_db if decision else None,
-            against=decision.against if decision else None,
+            against=against,
             scores={s.name: s.after.psnr_rgb_db for s in decision.candidate.scores}
             if decision
             else {},
@@ -176,14 +175,18 @@ def _header_of(uri: str) -> tuple[ReleaseHeader, int]:
         return read_header(path), path.stat().st_size
 
 
-def _decision_of(registry_uri: str, pointer: registry.Pointer) -> Decision | None:
+def _decision_of(
+    registry_uri: str, pointer: registry.Pointer
+) -> tuple[Decision | None, str | None]:
+    """Return the decision that a pointer names, and what the release was held against."""
     if pointer.decision is None:
-        return None
+        return None, None
     try:
         uri = storage.join(registry_uri, pointer.decision)
-        return Decision.model_validate_json(storage.read_bytes(uri, 0, MAX_DECISION_BYTES))
-    except (ValidationError, ValueError) as error:
-        raise StorageError(
-            f"the decision {pointer.decision!r} that a pointer of {pointer.name!r} names "
-            "is not readable"
-        ) from error
+        content = storage.read_bytes(uri, 0, MAX_DECISION_BYTES)
+        decision = Decision.model_validate_json(content)
+    except MissingError:
+        return None, f"unknown, as {pointer.decision} is gone"
+    except ValueError:
+        return None, f"unknown, as {pointer.decision} is not readable"
+    return decision, decision.against

@@ -41,7 +41,7 @@ def guarded(work: Callable[[], T]) -> T:
     try:
         with _native_messages_aside():
             return work()
-    except (ConfigError, ReleaseError, KeyboardInterrupt):
+    except (ConfigError, ReleaseError, StoppedError, KeyboardInterrupt):
         raise
     except VgenError as error:
         raise StoppedError(_sentence(error)) from error

@@ -5,6 +5,7 @@ VgenError
 |-- MediaError          this file cannot be handled; the next one may be fine
 |   |-- ProbeError      no usable video stream, no usable timestamps, or over a limit
 |   |-- DecodeError     the packets did not yield the frames the timeline promised
+|   |-- EnhanceError   the network made no picture of a frame
 |   |-- EncodeError     the encoder or container refused the frames or the settings
 |   `-- VerifyError     the output does not match the plan
 |-- StorageError        an object is missing, changed under us, or not ours to overwrite
@@ -70,6 +71,10 @@ class ProbeError(MediaError):
 
 class DecodeError(MediaError):
     """The packets did not yield the frames the timeline promised."""
+
+
+class EnhanceError(MediaError):
+    """The network made no picture of a frame."""
 
 
 class EncodeError(MediaError):

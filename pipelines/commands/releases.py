@@ -187,7 +187,7 @@ def generate(
     release:
         A name, path or URI.
     output:
-        Folder or s3:// prefix for the videos and samples.png, a page of their frames.
+        Folder or s3:// prefix for the videos and a page of their frames (PNG).
     count:
         Clips.
     frames:

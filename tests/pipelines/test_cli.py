@@ -10,6 +10,7 @@ from pipelines.cli import main
 from pipelines.dry_run import Outlook, OutlookVideo, show_plan
 from pipelines.places import check_apart
 from pipelines.run import Request, prepare
+from pipelines.terminal import StoppedError, guarded
 from tests.media_factory import Media
 from vgen.config import Recipe
 
@@ -158,3 +159,11 @@ def test_a_plan_shows_names_that_look_like_markup():
     show_plan(outlook, shown)
     assert "/in/\\[/b] [red].mp4" in shown.file.getvalue()
     assert "[bold" in shown.file.getvalue()
+
+
+def test_what_stops_a_run_is_said_once():
+    def work():
+        raise StoppedError("the workers failed 4 times")
+
+    with pytest.raises(StoppedError, match="^the workers failed 4 times$"):
+        guarded(work)

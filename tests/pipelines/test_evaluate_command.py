@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from pipelines.cli import main
 from tests.pipelines.shelves import make_dream, make_stills, make_toy
@@ -53,7 +54,12 @@ def test_a_registered_name_is_scored(clips, tmp_path, capsys):
         (["--damages", "rain"], "no class of damage 'rain'; there are"),
         (["--limit", "0"], "limit"),
         (["--only", "*.mp4"], "nothing to score in"),
-        (["--device", "cuda"], "cuda"),
+        (["--device", "gpu"], "a device is cpu, cuda, cuda:N or auto, got 'gpu'"),
+        pytest.param(
+            ["--device", "cuda"],
+            "torch finds no CUDA device so named",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
     ],
 )
 def test_wrong_settings_of_scores_are_refused(clips, capsys, flags, says):
@@ -78,7 +84,13 @@ def test_what_makes_clips_up_is_scored_by_its_bound(tmp_path, capfd):
 
 def test_what_cannot_be_scored_is_refused(clips, tmp_path, capsys):
     dream = make_dream(tmp_path / "dream.safetensors")
-    assert main(["evaluate", str(dream), clips, *QUICK]) == 2
+    assert main(["evaluate", str(dream), clips, "--device", "cpu"]) == 2
     assert "no clip in" in capsys.readouterr().err  # they have 80x64 pixels
     assert main(["evaluate", "identity", str(tmp_path / "gone"), *QUICK]) == 2
     assert "nothing lies at" in capsys.readouterr().err
+    for flags, says in (
+        (("--damages", "noise 25"), "scored on clean clips, so leave --damages out"),
+        (("--device", "gpu"), "a device is cpu, cuda, cuda:N or auto, got 'gpu'"),
+    ):
+        assert main(["evaluate", str(dream), clips, *flags]) == 2
+        assert says in capsys.readouterr().err

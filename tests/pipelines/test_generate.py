@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from pipelines.cli import main
 from pipelines.generate import PAGE_COLUMNS, Order, parse_size
 from tests.pipelines.shelves import make_dream, make_toy
+from vgen import storage
 from vgen.errors import ConfigError
 from vgen.models.release import load_network
 from vgen.models.sampling import sample_clip
@@ -40,9 +42,11 @@ def decoded(path, width=48, height=32):
 
 def test_videos_and_a_page_are_written(dream, tmp_path, capsys):
     found = generated(capsys, dream, tmp_path, "--crf", "0", "--seed", "7")
-    names = [f"dream-7-{number:04d}.mp4" for number in range(3)]
+    stem = Path(found["page"]).stem
+    assert re.fullmatch(r"dream-7-[0-9a-f]{8}", stem)
+    names = [f"{stem}-{number:04d}.mp4" for number in range(3)]
     assert found["videos"] == [str(tmp_path / name) for name in names]
-    assert {path.name for path in tmp_path.iterdir()} == {*names, "samples.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {*names, f"{stem}.png"}
     _, network = load_network(dream)
     for index, path in enumerate(found["videos"]):
         pieces = sample_clip(network, frames=10, height=32, width=48, seed=7, index=index)
@@ -74,10 +78,22 @@ def test_the_same_seed_gives_the_same_files_and_no_two_clips_are_alike(dream, tm
     assert len(set(bytes_of[0][:3] + bytes_of[2][:3])) == 6
 
 
+def test_another_order_of_the_same_seed_writes_beside(dream, tmp_path, capsys):
+    orders = [(), ("--crf", "30"), ("--rate", "5")]
+    made = [generated(capsys, dream, tmp_path, *order, count=1, frames=2) for order in orders]
+    made.append(generated(capsys, dream, tmp_path, count=1, frames=3))
+    more = generated(capsys, dream, tmp_path, count=2, frames=2)
+    assert more["videos"][:1] == made[0]["videos"], "more clips of an order go on from those"
+    assert len(list(tmp_path.glob("*.mp4"))) == len(made) + 1
+    assert len(list(tmp_path.glob("*.png"))) == len(made)
+
+
 def test_a_bucket_takes_the_clips(dream, s3, capsys):
     found = generated(capsys, dream, f"{s3.bucket}/dreams", count=1)
-    assert found["page"] == f"{s3.bucket}/dreams/samples.png"
-    assert len(decoded(s3.root / "bucket" / "dreams" / "dream-0-0000.mp4")) == 10
+    (video,) = found["videos"]
+    assert found["page"] == video.replace("-0000.mp4", ".png")
+    assert video.startswith(f"{s3.bucket}/dreams/dream-0-")
+    assert len(decoded(s3.root / "bucket" / "dreams" / storage.name_of(video))) == 10
 
 
 def test_one_frame_is_a_clip_too(dream, tmp_path, capsys):

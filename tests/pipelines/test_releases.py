@@ -152,6 +152,15 @@ def test_what_cannot_be_promoted_is_refused(candidate, says, shelf, tmp_path, cl
     assert says in said
 
 
+def test_what_gives_no_numbers_is_never_promoted(shelf, tmp_path, clips, capsys):
+    broken = make_toy(tmp_path / "toy.safetensors", noise=1e12)
+    said = refused(capsys, "promote", broken, "--clips", clips, "--registry", shelf, *QUICK)
+    assert "release toy gives values for a frame that are no numbers" in said
+    assert registry.names(shelf) == ()
+    flags = ("--registry", shelf, "--min-mean-gain-db", "nan")
+    assert "finite number" in refused(capsys, "promote", broken, "--clips", clips, *flags)
+
+
 def test_promoting_without_a_registry_names_the_remedy(tmp_path, clips, capsys):
     said = refused(capsys, "promote", "restore-tiny", "--clips", clips)
     assert "name a registry by --registry or VGEN_REGISTRY" in said
@@ -177,8 +186,12 @@ def test_a_decision_that_is_gone_or_broken_is_named(shelf, tmp_path, capsys):
     _, sha256 = registry.publish(shelf, "toy", path)
     told = registry.write_decision(shelf, "toy", sha256[:16], "{}")
     registry.promote(shelf, "toy", sha256=sha256, replacing=None, decision=told)
-    said = refused(capsys, "releases", "toy", "--registry", shelf)
-    assert "that a pointer of 'toy' names is not readable" in said
+    for what in ("not readable", "gone"):
+        assert main(["releases", "toy", "--registry", shelf, "--json"]) == 0
+        (entry,) = json.loads(capsys.readouterr().out)
+        assert (entry["mean_gain_db"], entry["scores"]) == (None, {})
+        assert entry["against"] == f"unknown, as {told} is {what}"
+        storage.delete(storage.join(shelf, told))
 
 
 def test_two_releases_are_mixed_into_a_file(tmp_path, capsys):

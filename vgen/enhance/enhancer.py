@@ -18,12 +18,13 @@ from typing import Generic, Self, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from vgen.enhance.devices import find_device
 from vgen.enhance.memory import Limits, Memory
 from vgen.enhance.padding import padded, rounded_up
 from vgen.enhance.sampling import SAMPLES, Sampler
 from vgen.enhance.tiling import Windows
 from vgen.enhance.windows import Shown, windows
-from vgen.errors import ConfigError, ReleaseError
+from vgen.errors import ReleaseError
 from vgen.models.generator import Network, enlarge
 from vgen.models.release import (
     IDENTITY,
@@ -78,14 +79,11 @@ class Enhancer:
             device: cpu, cuda, cuda:N, or auto: cuda where there is one.
 
         Raises:
-            ConfigError: cuda where there is none.
+            ConfigError: there is no such device.
             ReleaseError: there is no such release, it does not fit the code, or it does not
                 restore.
         """
-        has_cuda = torch.cuda.is_available()
-        where = torch.device(("cuda" if has_cuda else "cpu") if device == "auto" else device)
-        if where.type == "cuda" and not has_cuda:
-            raise ConfigError(f"device {device!r} was asked for, but torch finds no CUDA device")
+        where = find_device(device)
         if str(release) == IDENTITY.name:
             digest = release_digest(Path(IDENTITY.name))
             return cls(header=IDENTITY, digest=digest, network=None, device=where)

@@ -19,7 +19,7 @@ from vgen.enhance.enhancer import Enhancer
 from vgen.enhance.finish import Finish, Restored
 from vgen.enhance.shots import Thumbnail, is_cut, thumbnail
 from vgen.enhance.windows import Shown
-from vgen.errors import DecodeError
+from vgen.errors import DecodeError, EnhanceError
 from vgen.media.facts import ColorTags, VideoStream
 from vgen.media.pixels import frame_from_planes, planar_format, planes_of, to_planar
 from vgen.records import Span
@@ -67,6 +67,7 @@ def enhance_frames(
 
     Raises:
         DecodeError: a frame whose size or format is not the video's.
+        EnhanceError: the network made no picture of a frame.
         ProbeError: a colour matrix that cannot be converted.
     """
     scale = enhancer.spec.scale
@@ -79,7 +80,7 @@ def enhance_frames(
         return
     converter = Converter(source, target, scale=scale, device=enhancer.device, uri=uri)
     restored = _restored(
-        enhancer, checked, span, converter, source, finish, notes, adds_nothing=adds_nothing
+        enhancer, checked, span, converter, source, finish, notes, uri, adds_nothing=adds_nothing
     )
     if finish is None:
         for pair in restored:
@@ -104,6 +105,7 @@ def _restored(
     source: Coding,
     finish: Finish | None,
     notes: list[str],
+    uri: str,
     *,
     adds_nothing: bool,
 ) -> Iterator[_Pair]:
@@ -121,6 +123,12 @@ def _restored(
         return
     shown = _shown(frames, span, converter, source, is_wanted)
     for item, residual_nchw in enhancer.residuals(shown, notes=notes):
+        if not residual_nchw.isfinite().all():
+            raise EnhanceError(
+                f"release {enhancer.header.name} gives values for a frame that are no numbers",
+                uri=uri,
+                pts=item.frame.pts,
+            )
         yield _Pair(source=item, residual_nchw=residual_nchw)
 
 

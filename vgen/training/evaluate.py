@@ -19,13 +19,19 @@ from torch import Tensor
 
 from vgen import storage
 from vgen.enhance.enhancer import Enhancer
-from vgen.errors import ConfigError, VgenError
+from vgen.errors import ConfigError, ReleaseError, VgenError
 from vgen.models.ladder import LadderVae
 from vgen.models.release import ReleaseHeader, check_restores
 from vgen.training.baselines import Filter, run_filter
 from vgen.training.codec import Clip
 from vgen.training.damages import DamageClass, classes_for, enlarge, shrink, to_tchw, to_thwc
-from vgen.training.metrics import mean_measures, measure, motion_of, warping_error
+from vgen.training.metrics import (
+    SSIM_SIDE_PX,
+    mean_measures,
+    measure,
+    motion_of,
+    warping_error,
+)
 from vgen.training.scores import (
     ClassScore,
     Evaluation,
@@ -90,7 +96,7 @@ def evaluate_release(
     """Score a release on what lies at ``clips_uri``; ``say`` is told of each subject.
 
     Raises:
-        ReleaseError: the release makes clips up and restores none.
+        ReleaseError: the release makes clips up and restores none, or gives no numbers.
         ConfigError: nothing there can be scored by these classes, or one of them is unknown.
         StorageError: the clips cannot be read.
     """
@@ -100,10 +106,11 @@ def evaluate_release(
     uri = storage.normalize_uri(clips_uri)
     left_out: list[LeftOut] = []
     names: list[str] = []
-    timed = _Timed(enhancer.restore)
+    timed = _Timed(lambda clip_tchw: _numbers(enhancer.restore(clip_tchw), header.name))
+    subjects = _large_enough(load_subjects(uri, settings, left_out), header.spec.scale, left_out)
     scores = evaluate(
         timed,
-        _announced(load_subjects(uri, settings, left_out), names, say),
+        _announced(subjects, names, say),
         classes=classes,
         scale=header.spec.scale,
         seed=settings.seed,
@@ -113,9 +120,9 @@ def evaluate_release(
         raise ConfigError(f"nothing in {uri!r} is of a kind that these classes of damage are for")
     vae: list[VaeScore] = []
     if enhancer.vae is not None:
-        subjects = list(load_subjects(uri, settings, []))  # decoded once for all classes
+        drawn = list(load_subjects(uri, settings, []))  # decoded once for all classes
         for damage in (one for one in classes if not one.is_single_frame):
-            found = score_vae(enhancer.vae, subjects, damage, enhancer=enhancer, seed=settings.seed)
+            found = score_vae(enhancer.vae, drawn, damage, enhancer=enhancer, seed=settings.seed)
             vae += [] if found is None else [found]
     return Evaluation(
         release=header.name,
@@ -131,6 +138,33 @@ def evaluate_release(
         vae=tuple(vae),
         speed=_speed(timed, enhancer.device),
     )
+
+
+def _numbers(restored_tchw: Tensor, name: str) -> Tensor:
+    """Return what was restored; no comparison with a rival would say that it is worse."""
+    if not restored_tchw.isfinite().all():
+        raise ReleaseError(f"release {name} gives values for a frame that are no numbers")
+    return restored_tchw
+
+
+def _large_enough(
+    subjects: Iterable[Subject], scale: int, left_out: list[LeftOut]
+) -> Iterator[Subject]:
+    """Pass on what all measures can be taken of, without the border that does not count."""
+    least_px = SSIM_SIDE_PX + 2 * _border_px(scale)
+    small: list[str] = []
+    for subject in subjects:
+        if min(subject.clip_thwc.shape[1:3]) < least_px:
+            small.append(subject.name)
+        else:
+            yield subject
+    if small:
+        left_out.append(LeftOut(reason=f"of under {least_px} pixels a side", names=tuple(small)))
+
+
+def _border_px(scale: int) -> int:
+    """Return how much of each edge does not count: by convention as many pixels as the scale."""
+    return scale if scale > 1 else 0
 
 
 def evaluate_generator(
@@ -230,11 +264,9 @@ def _score(
     """Take the measures of one subject under one class of damage."""
     clean = to_tchw(clean_thwc)
     motion = motion_of(clean)
-    # Borders of super-resolution do not count, by convention: as many pixels as the scale.
-    border_px = scale if scale > 1 else 0
 
     def measures(clip_tchw: Tensor) -> Measures:
-        return measure(clip_tchw, clean, motion, border_px=border_px)
+        return measure(clip_tchw, clean, motion, border_px=_border_px(scale))
 
     into.before.append(measures(enlarge(damaged_tchw, scale)))
     into.after.append(measures(restore(damaged_tchw)))

@@ -21,7 +21,9 @@ UNSEEN_FLICKER = 2.0
 class PromotionRules(BaseModel):
     """What a candidate must reach. Gains are of RGB PSNR, in decibels, by class and kind."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     min_mean_gain_db: float = 0.05
     """Smallest gain in the mean over all classes."""

@@ -125,6 +125,11 @@ def _from_files(
         for file in files
     ]
     refs = [ref for ref in refs if _is_wanted(ref.relative_path, settings.only)]
+    odd = [ref.relative_path for ref in refs if not _is_utf8(ref.relative_path)]
+    if odd:
+        told = [name.encode(errors="backslashreplace").decode() for name in odd]
+        reasons["whose names are not UTF-8"] = told
+    refs = [ref for ref in refs if _is_utf8(ref.relative_path)]
     kinds: tuple[Kind, ...] = ("still", "video")
     for kind in kinds:
         alike = [ref for ref in refs if is_still(ref.relative_path) == (kind == "still")]
@@ -174,6 +179,15 @@ def _subject(name: str, kind: Kind, frames: Clip, seed: int) -> Subject:
 def _trimmed(clip_thwc: Clip) -> Clip:
     height, width = (size // MULTIPLE_PX * MULTIPLE_PX for size in clip_thwc.shape[1:3])
     return clip_thwc[:, :height, :width]
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name can be told and hashed; what the file system has it undecoded otherwise."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_wanted(relative_path: str, only: tuple[str, ...]) -> bool:

@@ -22,7 +22,7 @@ from tests.vgen.enhance.toys import (
 from vgen.enhance.enhancer import Enhancer
 from vgen.enhance.plan import plan_spans
 from vgen.enhance.stream import enhance_frames
-from vgen.errors import DecodeError, ProbeError
+from vgen.errors import DecodeError, EnhanceError, ProbeError
 from vgen.media.pixels import frame_from_planes, planar_format, planes_of
 from vgen.media.timeline import Timeline
 
@@ -37,6 +37,22 @@ def tiny():
 def restored(enhancer, frames, video, span=WHOLE, **changes):
     options = {"out_format": video.planar_format, "strength": 1.0, "notes": []} | changes
     return list(enhance_frames(enhancer, iter(frames), span, video=video, **options))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_a_fault_of_the_frame_and_no_picture(value):
+    class Broken(Shift):
+        def residual(self, features_ntchw):
+            residual_nchw = super().residual(features_ntchw)
+            residual_nchw[features_ntchw[:, self.lead].mean((1, 2, 3)) > 0.5, 0, 3, 5] = value
+            return residual_nchw
+
+    video = video_of("yuv420p", 16, 16)
+    frames = [flat_frame("yuv420p", 16, 16, 40 * (n + 1), pts=n) for n in range(5)]
+    broken = Broken(1, 1)
+    with pytest.raises(EnhanceError, match="gives values for a frame that are no numbers") as told:
+        restored(enhancer_of(broken, broken.spec), frames, video)
+    assert told.value.pts == 3
 
 
 def pixels_of(frames):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -132,6 +133,17 @@ def test_what_enlarges_is_held_against_bicubic_enlargement(scale):
     assert plain.before == plain.after == plain.baseline
     assert plain.baseline_name == coded.baseline_name == "bicubic"
     assert coded.before.psnr_rgb_db < plain.before.psnr_rgb_db
+
+
+def test_what_is_too_small_for_a_measure_is_left_out_by_name(tmp_path, monkeypatch):
+    found = [subject("small", "video", side=16), subject("fine", "video", side=32)]
+    monkeypatch.setattr(module, "load_subjects", lambda *_: iter(found))
+    four = Enhancer.load("identity", device="cpu")
+    four.header = dataclasses.replace(four.header, spec=dataclasses.replace(four.spec, scale=4))
+    monkeypatch.setattr(four, "restore", lambda clip_tchw: enlarge(clip_tchw, 4))
+    made = evaluate_release(four, str(tmp_path), EvaluationSettings(baseline=False))
+    assert made.subjects == ("fine",)
+    assert made.left_out == (LeftOut(reason="of under 19 pixels a side", names=("small",)),)
 
 
 def test_what_makes_clips_up_is_refused():

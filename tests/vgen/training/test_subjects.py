@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -44,6 +46,14 @@ def test_stills_come_first_then_videos_and_the_rest_is_named(folder):
         "noise.bin",
         "torn.jpg",
     ]
+
+
+def test_a_name_that_is_not_utf8_is_left_out_by_name(tmp_path):
+    write_still(tmp_path / "good.png", 0)
+    (tmp_path / os.fsdecode(b"latin\xe9.png")).write_bytes((tmp_path / "good.png").read_bytes())
+    found, left_out = drawn(tmp_path)
+    assert [one.name for one in found] == ["good.png"]
+    assert left_out == {"whose names are not UTF-8": ("latin\\udce9.png",)}
 
 
 def test_subjects_have_sides_and_frames_that_codecs_take(folder):
