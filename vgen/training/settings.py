@@ -87,6 +87,14 @@ class AdversarialSettings(_Settings):
     max_loss_db: Annotated[float, Field(gt=0)] = 1.5
     """Training stops where the validation PSNR falls this far below the pixel stage's."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "AdversarialSettings":
+        if self.share and not self.image_weight and not self.temporal_weight:
+            raise ValueError(
+                f"share={self.share} needs a critic: an image_weight or a temporal_weight above 0"
+            )
+        return self
+
 
 class VaeTraining(_Settings):
     """What only a VAE needs."""

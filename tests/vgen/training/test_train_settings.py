@@ -19,6 +19,10 @@ from vgen.training.settings import TrainSettings, load_train_recipe, release_uri
         ({"scale": 2}, r"scale=2 and pool\.scale=1 must be equal"),
         ({"pool": {"scale": 4, "side_px": 32}}, r"scale=1 and pool\.scale=4 must be equal"),
         ({"size": "vae-tiny", "adversarial": adversarial()}, "nor an adversarial stage"),
+        (
+            {"adversarial": {"share": 0.5, "image_weight": 0, "temporal_weight": 0}},
+            r"share=0\.5 needs a critic",
+        ),
         ({"structure": {"features": 0.1}}, "belong to the adversarial stage"),
         ({"structure": {"temporal": 1}, "pool": {"frames": 2, "side_px": 32}}, "need 3 frames"),
         ({"surprise": 1}, "surprise"),
@@ -53,6 +57,12 @@ def test_a_name_that_a_release_could_not_have_is_refused(name, is_fit):
     else:
         with pytest.raises(ValidationError, match="may hold letters, digits"):
             settings(name=name)
+
+
+def test_one_critic_is_enough_and_none_is_needed_without_its_stage():
+    settings(adversarial=adversarial(image_weight=0))
+    settings(adversarial=adversarial(temporal_weight=0))
+    settings(adversarial=adversarial(share=0, image_weight=0, temporal_weight=0))
 
 
 def test_a_recipe_is_read_and_flags_lie_over_it(tmp_path):
