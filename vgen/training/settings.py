@@ -17,7 +17,7 @@ from vgen.config import describe_faults
 from vgen.errors import ConfigError
 from vgen.models.release import MAX_NAME_LENGTH
 from vgen.models.unet_settings import SIZES
-from vgen.models.vae_settings import VAE_SIZES
+from vgen.models.vae_settings import VAE_SIZES, VaeSettings
 from vgen.training.choices import (
     FREE_NATS,
     PENALTY_EVERY,
@@ -182,12 +182,8 @@ class TrainSettings(TrainFlags):
         if self.size not in {**SIZES, **VAE_SIZES}:
             known = ", ".join((*SIZES, *VAE_SIZES))
             raise ValueError(f"size {self.size!r} is not one of {known}")
-        if self.is_vae and self.patch_px % (side := VAE_SIZES[self.size].latent_side):
-            raise ValueError(
-                f"patch_px={self.patch_px} must be a multiple of {side} for size {self.size!r}"
-            )
-        if self.is_vae and (self.scale != 1 or self.adversarial.share):
-            raise ValueError(f"size {self.size} takes neither a scale nor an adversarial stage")
+        if self.is_vae:
+            self._check_vae(VAE_SIZES[self.size])
         if self.scale != self.pool.scale:
             raise ValueError(
                 f"scale={self.scale} and pool.scale={self.pool.scale} must be equal: the network "
@@ -198,6 +194,20 @@ class TrainSettings(TrainFlags):
         if self.outputs > self.pool.frames:
             raise ValueError(f"need {self.outputs} frames of an example, got {self.pool.frames=}")
         return self
+
+    def _check_vae(self, vae: VaeSettings) -> None:
+        if self.patch_px % vae.latent_side:
+            raise ValueError(
+                f"patch_px={self.patch_px} must be a multiple of {vae.latent_side} for size "
+                f"{self.size!r}"
+            )
+        if self.pool.frames < vae.temporal_stride:
+            raise ValueError(
+                f"pool.frames={self.pool.frames} must be at least {vae.temporal_stride} for size "
+                f"{self.size!r}, which makes as many frames together"
+            )
+        if self.scale != 1 or self.adversarial.share:
+            raise ValueError(f"size {self.size} takes neither a scale nor an adversarial stage")
 
     @property
     def is_vae(self) -> bool:

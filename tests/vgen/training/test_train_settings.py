@@ -15,6 +15,10 @@ from vgen.training.settings import TrainSettings, load_train_recipe, release_uri
         ({"size": "huge"}, "'huge' is not one of tiny"),
         ({"patch_px": 40}, "must fit into"),
         ({"size": "generate-tiny", "patch_px": 16}, "must be a multiple of 32 for size"),
+        (
+            {"size": "generate-tiny", "patch_px": 32, "pool": {"frames": 1, "side_px": 32}},
+            r"pool\.frames=1 must be at least 2 for size 'generate-tiny'",
+        ),
         ({"size": "vae-tiny", "scale": 2}, "takes neither a scale"),
         ({"scale": 2}, r"scale=2 and pool\.scale=1 must be equal"),
         ({"pool": {"scale": 4, "side_px": 32}}, r"scale=1 and pool\.scale=4 must be equal"),
