@@ -35,7 +35,7 @@ def train(
     Parameters
     ----------
     data:
-        What ``vgen dataset`` made, or a folder of stills and clips.
+        What ``vgen dataset`` made of stills and clips, or a copy of vgen's own training folder.
     run:
         A folder or s3:// prefix that all nodes reach, outside of DATA.
     recipe:

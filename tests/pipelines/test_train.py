@@ -269,6 +269,16 @@ def test_a_bucket_that_holds_no_dataset_is_refused(s3, tmp_path):
         prepare_training(request)
 
 
+def test_a_folder_of_somebodys_pictures_is_refused_with_the_remedy(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "holiday.jpg").write_bytes(b"jpg")
+    request = TrainRequest(
+        data=str(tmp_path / "data"), run=str(tmp_path / "run"), settings=TrainSettings(steps=1)
+    )
+    with pytest.raises(ConfigError, match=r"no usable file matches .*; make a dataset of"):
+        prepare_training(request)
+
+
 def test_a_dataset_of_clips_shorter_than_an_example_is_refused(tmp_path):
     clip = ShardFacts(
         source_uri="/a.mp4", source_etag="1", source_sha256="ab", kind="video", licence="CC0",
@@ -287,12 +297,9 @@ def test_a_dataset_of_clips_shorter_than_an_example_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_has_begun_does_not_need_what_it_started_from(tmp_path):
-    (tmp_path / "data").mkdir()
+def test_a_run_that_has_begun_does_not_need_what_it_started_from(data, tmp_path):
     settings = TrainSettings(steps=1, start_from=str(tmp_path / "gone.safetensors"))
-    request = TrainRequest(
-        data=str(tmp_path / "data"), run=str(tmp_path / "run"), settings=settings
-    )
+    request = TrainRequest(data=str(data), run=str(tmp_path / "run"), settings=settings)
     with pytest.raises(ReleaseError, match="no release"):
         prepare_training(request)
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)

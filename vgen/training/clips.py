@@ -1,9 +1,9 @@
 """Clean material to learn from: stills set in motion, and real clips made smaller.
 
-It comes from a dataset that ``vgen dataset`` made, or from a plain folder. There files are chosen
-by pattern, and only those whose ``MANIFEST.csv`` states a licence that allows training. Some are
-held out for evaluation by a rule that looks at the name alone, so that no two programs can
-disagree about it.
+It comes from a dataset that ``vgen dataset`` made, or from a plain folder that is laid out as the
+project's own material. There files are chosen by pattern, and only those whose ``MANIFEST.csv``
+states a licence that allows training. Some are held out for evaluation by a rule that looks at the
+name alone, so that no two programs can disagree about it.
 
 Clips are uint8 RGB arrays ``[T, H, W, 3]``.
 """
@@ -75,7 +75,10 @@ def find_files(folder: Path, patterns: tuple[str, ...], *, held_out: bool) -> li
         elif is_held_out(path.name) == held_out:
             found.append(path)
     if not found:
-        raise ConfigError(f"no usable file matches {', '.join(patterns)} under {str(folder)!r}")
+        raise ConfigError(
+            f"no usable file matches {', '.join(patterns)} under {str(folder)!r}; make a dataset "
+            "of other material with vgen dataset"
+        )
     return found
 
 
@@ -108,14 +111,17 @@ def load_material(place: str | Path, *, frames: int = 1) -> Material:
 
 
 def check_material(uri: str, *, frames: int) -> None:
-    """Refuse a dataset that ``load_material`` would refuse, from its summary alone.
+    """Refuse what ``load_material`` would refuse, and decode nothing.
 
     Raises:
-        ConfigError: it holds nothing to train on, or clips of fewer frames.
-        StorageError: it cannot be reached.
+        ConfigError: as there.
+        StorageError: as there.
     """
     if is_dataset(uri):
         _checked_dataset(uri, frames)
+        return
+    for patterns in (STILLS, CLIPS):
+        find_files(Path(uri), patterns, held_out=False)
 
 
 def _checked_dataset(uri: str, frames: int) -> Dataset:

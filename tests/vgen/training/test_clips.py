@@ -5,6 +5,7 @@ from vgen.errors import ConfigError
 from vgen.training.clips import (
     CLIPS,
     STILLS,
+    check_material,
     crop_run,
     draw_clip,
     find_files,
@@ -62,9 +63,14 @@ def test_files_without_a_clear_licence_are_left_out_and_named(data_path, caplog)
     assert "opencv_unlisted.mkv" in caplog.text
 
 
-def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"no usable file matches bsds400_jpg/\*\.jpg"):
-        load_material(tmp_path)
+def test_a_folder_of_somebodys_files_is_refused_with_the_remedy(data_path, tmp_path):
+    check_material(str(data_path), frames=5)
+    (tmp_path / "mine.jpg").write_bytes(b"not looked at")
+    for refuses in (load_material, lambda place: check_material(str(place), frames=5)):
+        with pytest.raises(
+            ConfigError, match=r"no usable file matches bsds400_jpg/\*\.jpg .*; make"
+        ):
+            refuses(tmp_path)
 
 
 def test_material_holds_what_training_may_see(data_path):
