@@ -95,7 +95,9 @@ def release(training: Training, address: str, deadline_s: float | None) -> Relea
     check_training(training, address)
     gather(training, address, deadline_s)
     page_uri = train(training, address, deadline_s)
-    candidate = release_uri(training.run, training.recipe, is_perceptual=False)
+    # Absolute, as a job on the cluster has a folder of its own.
+    run = storage.normalize_uri(training.run)
+    candidate = release_uri(run, training.recipe, is_perceptual=False)
     reason = in_force(candidate, training)
     if reason is not None:
         return Released(

@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from pipelines.terminal import OK, SOME_FAILED, console, guarded, print_document, say
+from vgen import storage
 from vgen.errors import ConfigError
 from vgen.models.registry import REGISTRY_VARIABLE
 from vgen.models.registry import registry_uri as named_registry
@@ -44,6 +45,8 @@ def evaluate(
     from pipelines.evaluate import run_evaluation, write_document
 
     place, chosen = named_registry(registry), settings or EvaluationSettings()
+    if output is not None:
+        storage.check_reachable(storage.parent_of(storage.normalize_uri(output)), writable=True)
     found = guarded(lambda: run_evaluation(release, clips, chosen, registry_uri=place, say=say))
     document = found.model_dump_json(indent=2)
     console.print(as_table(found), markup=False)

@@ -106,6 +106,17 @@ def test_what_could_not_be_promoted_is_refused_before_anything_is_started(
         check_training.fn(training, "")
 
 
+def test_a_candidate_is_named_so_that_a_job_elsewhere_finds_it(monkeypatch, tmp_path):
+    asked = []
+    for stage in ("check_training", "gather", "train", "promote"):
+        monkeypatch.setattr(module, stage, lambda *_: SimpleNamespace(is_promoted=0, reasons=()))
+    monkeypatch.setattr(module, "in_force", lambda candidate, _: asked.append(candidate))
+    monkeypatch.setattr(module, "Released", SimpleNamespace)
+    monkeypatch.chdir(tmp_path)
+    module.release(TRAINING.model_copy(update={"run": "runs/a"}), "", None)
+    assert asked == [str(tmp_path / "runs" / "a" / f"{TRAINING.recipe.name}.safetensors")]
+
+
 @pytest.mark.parametrize("flow", [nightly, train_release])
 def test_the_forms_show_the_settings_of_training(flow):
     definitions = flow.parameters.definitions

@@ -165,5 +165,5 @@ def test_what_stops_a_run_is_said_once():
     def work():
         raise StoppedError("the workers failed 4 times")
 
-    with pytest.raises(StoppedError, match="^the workers failed 4 times$"):
+    with pytest.raises(StoppedError, match=r"^the workers failed 4 times$"):
         guarded(work)

@@ -82,6 +82,15 @@ def test_what_makes_clips_up_is_scored_by_its_bound(tmp_path, capfd):
     assert "bits a dimension (fitted normal distribution" in captured.err
 
 
+def test_a_place_for_the_scores_is_tried_before_anything_is_scored(clips, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    target = tmp_path / "file" / "scores.json"
+    assert main(["evaluate", "identity", clips, *QUICK, "-o", str(target)]) == 2
+    said = capsys.readouterr().err
+    assert "scoring" not in said
+    assert "cannot write" in said
+
+
 def test_what_cannot_be_scored_is_refused(clips, tmp_path, capsys):
     dream = make_dream(tmp_path / "dream.safetensors")
     assert main(["evaluate", str(dream), clips, "--device", "cpu"]) == 2

@@ -22,6 +22,7 @@ from numpy.random import Generator
 from vgen import storage
 from vgen.config import Limits
 from vgen.errors import ConfigError, MediaError
+from vgen.manifest import OWN_FOLDER
 from vgen.media.probe import probe_video
 from vgen.records import VideoRef
 from vgen.training.clips import move_still
@@ -193,6 +194,8 @@ def _is_utf8(name: str) -> bool:
 def _is_wanted(relative_path: str, only: tuple[str, ...]) -> bool:
     name = storage.name_of(relative_path)
     if name.startswith(".") or Path(name).suffix.lower() in _TEXTS:
+        return False
+    if OWN_FOLDER in relative_path.split("/")[:-1]:
         return False
     return not only or any(fnmatchcase(name, pattern) for pattern in only)
 

@@ -48,6 +48,14 @@ def test_stills_come_first_then_videos_and_the_rest_is_named(folder):
     ]
 
 
+def test_what_vgen_keeps_beside_its_outputs_is_not_scored(tmp_path):
+    write_still(tmp_path / "good.png", 0)
+    (tmp_path / "_vgen" / "runs").mkdir(parents=True)
+    write_still(tmp_path / "_vgen" / "runs" / "before.png", 1)
+    found, left_out = drawn(tmp_path)
+    assert ([one.name for one in found], left_out) == (["good.png"], {})
+
+
 def test_a_name_that_is_not_utf8_is_left_out_by_name(tmp_path):
     write_still(tmp_path / "good.png", 0)
     (tmp_path / os.fsdecode(b"latin\xe9.png")).write_bytes((tmp_path / "good.png").read_bytes())
