@@ -166,15 +166,20 @@ def train_on(cluster: Cluster, request: TrainRequest, *, say: Callable[[str], No
     if fault is not None:
         raise fault
     fitting.result()
-    settings = request.settings
-    stages = (False, True) if settings.adversarial.share else (False,)
     return Trained(
         run_uri=request.run,
-        release_uris=tuple(
-            release_uri(request.run, settings, is_perceptual=stage) for stage in stages
-        ),
-        page_uri=write_page(request.run, settings),
+        release_uris=releases_of(request.run, request.settings),
+        page_uri=write_page(request.run, request.settings),
     )
+
+
+def releases_of(run_uri: str, settings: TrainSettings) -> tuple[str, ...]:
+    """Return what a finished run published, the pixel stage's first.
+
+    A last step before the adversarial stage may spend what was left of a budget in seconds.
+    """
+    uris = (release_uri(run_uri, settings, is_perceptual=stage) for stage in (False, True))
+    return tuple(uri for uri in uris if storage.exists(uri))
 
 
 def choose_crew(cluster: Cluster, request: TrainRequest) -> Crew:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipelines.cluster import Cluster, Node
-from pipelines.train import TrainRequest, choose_crew, prepare_training
+from pipelines.train import TrainRequest, choose_crew, prepare_training, releases_of
 from tests.media_factory import run_ffmpeg
 from tests.pipelines.processes import PATIENCE_S, RAY_MARKS, Started, Vgen, started, wait_until
 from vgen import storage
@@ -310,6 +310,15 @@ def test_a_run_inside_its_data_is_refused(vgen: Vgen, data, recipe):
     ran = vgen("train", data, data / "run", "--recipe", recipe, "--steps", "2")
     assert ran.status == 2
     assert "lies in DATA" in ran.stderr
+
+
+def test_only_releases_that_were_made_are_listed(tmp_path):
+    recipe = TrainSettings(seconds=1, name="trial", adversarial={"share": 0.1})
+    pixel, perceptual = (f"{tmp_path}/trial{end}.safetensors" for end in ("", "-perceptual"))
+    Path(pixel).touch()
+    assert releases_of(str(tmp_path), recipe) == (pixel,)
+    Path(perceptual).touch()
+    assert releases_of(str(tmp_path), recipe) == (pixel, perceptual)
 
 
 def crew_of(*nodes, **asked):
