@@ -2,6 +2,8 @@
 
 import base64
 import itertools
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,9 @@ MAX_POINTS = 600
 """Of a line: more than a screen shows."""
 
 WIDTH, HEIGHT, MARGIN = 460, 200, 44
+
+# As the journal names them; people put other files beside these.
+_PICTURE = re.compile(r"\d{8}\.png")
 
 PANELS: Mapping[str, Sequence[str]] = {
     "PSNR, dB": ("loss/psnr_db", "validation/luma_db", "validation/rgb_db"),
@@ -60,7 +65,8 @@ def write_page(run_uri: str, settings: TrainSettings) -> str:
         StorageError: curves or pictures cannot be read, or the page not be written.
     """
     rows = read_curves(run_uri)
-    pictures = list(storage.list_objects(storage.join(run_uri, PICTURES), max_depth=1))
+    found = storage.list_objects(storage.join(run_uri, PICTURES), max_depth=1)
+    pictures = [one for one in found if _PICTURE.fullmatch(storage.name_of(one.uri))]
     chosen = pictures[-MAX_PICTURES:]
     environment = Environment(
         loader=PackageLoader("pipelines", "."), autoescape=True, undefined=StrictUndefined
@@ -102,7 +108,9 @@ def draw_panels(rows: Sequence[Mapping[str, float | str]]) -> list[Panel]:
 
 
 def _curve(rows: Sequence[Mapping[str, float | str]], name: str) -> list[tuple[int, float]]:
-    found = [(int(row["step"]), float(row[name])) for row in rows if name in row]
+    told = [(int(row["step"]), float(row[name])) for row in rows if name in row]
+    # A single NaN, as of a step that was left out, would make bounds of the whole panel NaN.
+    found = [(step, value) for step, value in told if math.isfinite(value)]
     return list(itertools.islice(found, None, None, -(-len(found) // MAX_POINTS) or 1))
 
 

@@ -1,6 +1,7 @@
 """Training on Ray: what a run leaves, what it survives, and what it refuses."""
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import torch
 
 from pipelines.cluster import Cluster, Node
 from pipelines.train import TrainRequest, choose_crew, prepare_training, releases_of
+from pipelines.train_report import draw_panels, write_page
 from tests.media_factory import run_ffmpeg
 from tests.pipelines.processes import PATIENCE_S, RAY_MARKS, Started, Vgen, started, wait_until
 from vgen import storage
@@ -319,6 +321,23 @@ def test_only_releases_that_were_made_are_listed(tmp_path):
     assert releases_of(str(tmp_path), recipe) == (pixel,)
     Path(perceptual).touch()
     assert releases_of(str(tmp_path), recipe) == (pixel, perceptual)
+
+
+def test_the_page_shows_validation_pictures_and_no_other_file(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("00000012.png", "notes.txt", "copy of 00000012.png", "00000012.png.part"):
+        (folder / name).write_bytes(b"png")
+    write_page(str(tmp_path), TrainSettings(steps=1))
+    assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 1
+
+
+def test_numbers_that_are_not_finite_leave_the_rest_of_a_curve():
+    losses = (math.nan, 1.0, math.inf, 3.0)
+    (panel,) = draw_panels([{"step": n, "loss/total": value} for n, value in enumerate(losses)])
+    assert (panel.low, panel.high, panel.last_step) == (1.0, 3.0, 3)
+    assert len(panel.lines[0].points.split()) == 2
+    assert draw_panels([{"step": 1, "loss/total": math.nan}]) == []
 
 
 def crew_of(*nodes, **asked):
