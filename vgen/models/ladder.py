@@ -201,7 +201,8 @@ class LadderVae(nn.Module):
                 x = rung.added(x, *choose(level, rung, x))
             x = self.rises[levels - 1 - level](x, cache)
         frames = shuffled(self.tail(x, cache), PATCH).transpose(1, 2)
-        return _ungrouped(frames, self.settings.temporal_stride) + BASE
+        # In float32 first, also under autocast: a sum in bfloat16 has 128 levels in [0.5, 1).
+        return _ungrouped(frames, self.settings.temporal_stride).float() + BASE
 
 
 class _Head(nn.Module):

@@ -11,6 +11,7 @@ from tests.vgen.training.toys import (
     unet,
     weights_of,
 )
+from vgen.models.ladder import new_vae
 from vgen.models.vae import VideoVae
 from vgen.models.vae_settings import VaeSettings
 from vgen.training.choices import LossWeights
@@ -18,6 +19,7 @@ from vgen.training.settings import StructureWeights
 from vgen.training.state import TrainState
 from vgen.training.step import (
     MAX_GRADIENT_NORM,
+    autocast,
     latent_noise,
     pixel_step,
     psnr_db,
@@ -103,6 +105,17 @@ def test_a_network_on_a_cpu_computes_in_the_precision_of_the_recipe(state, preci
     assert seen == [dtype]
     assert losses["pixel"].dtype == torch.float32
     assert {value.dtype for value in state.network.parameters()} == {torch.float32}
+
+
+def test_frames_made_up_in_bfloat16_keep_their_levels():
+    torch.manual_seed(0)
+    chosen = VaeSettings(widths=(4,), latents=2, temporal_stride=2, is_conditional=False)
+    network = new_vae(chosen)
+    with torch.no_grad(), autocast(torch.device("cpu"), settings(precision="bfloat16")):
+        frames = network(torch.rand(1, 4, 3, 32, 32), None, None).frames_ntchw
+    assert frames.dtype == torch.float32
+    bright = frames[(frames >= 0.5) & (frames < 1)]
+    assert bright.mul(256).frac().any()  # a sum in bfloat16 leaves multiples of 1 / 256
 
 
 def test_structure_terms_count_with_their_weights(state):
