@@ -15,13 +15,30 @@ from vgen.storage import exists, join, name_of, parent_of, read_bytes
 MANIFEST_NAME = "MANIFEST.csv"
 MAX_MANIFEST_BYTES = 1 << 26
 
-_ALLOWED = re.compile(r"\b(CC0|CC BY \d|Apache|MIT|BSD|BSDS)\b")
-_REFUSED = re.compile(r"not stated|no licence in repo", re.IGNORECASE)
+# Sought in text whose hyphens are spaces, so that SPDX's names are found too. In lower case MIT
+# must stand alone or before "licence", as it is a word of other languages.
+_ALLOWED = re.compile(r"\b(?i:CC0|CC BY \d|Apache|BSD)\b|\bMIT\b|^(?i:MIT(?: licen[cs]e)?)$")
+# Anywhere: what a sentence denies or forbids of a part may hold for the clip.
+_REFUSED = re.compile(
+    r"\bN[CD]\b|non ?commercial|no ?deriv|research (?:use|only)"
+    r"|\bno licen[cs]e|\bnot\b|GPL|all rights reserved",
+    re.IGNORECASE,
+)
+# Berkeley gives its segmentation set for research alone; networks that saw it say so in their
+# cards. What else is stated of it is about the repository it was copied from.
+_BERKELEY = re.compile(r"^(?:Berkeley )?BSDS\b")
+_UNCLEAR = re.compile(r"not stated|no licence in repo", re.IGNORECASE)
 
 
 def allows_training(licence: str) -> bool:
-    """Whether a stated licence is one under which a network may be trained and released."""
-    return bool(_ALLOWED.search(licence)) and not _REFUSED.search(licence)
+    """Whether a stated licence is one under which a network may be trained and released.
+
+    A text in doubt does not allow it: one that speaks of a free licence and of a limit is refused.
+    """
+    if _BERKELEY.search(licence):
+        return not _UNCLEAR.search(licence)
+    words = re.sub(r"[\s_-]+", " ", licence).strip()
+    return bool(_ALLOWED.search(words)) and not _REFUSED.search(words)
 
 
 def licences_of(uris: Iterable[str]) -> dict[str, str]:
