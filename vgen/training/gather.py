@@ -2,8 +2,9 @@
 
 Of a video one clip is taken from each of a few equal parts: the first run of frames, from a place
 that the seed decides, that lies in one shot and is fit. The source's own bytes seed that choice,
-so the same file gives the same clips wherever it lies and whoever reads it. Pictures are taken as
-they are coded: neither rotated nor stretched to square pixels, and HDR by its code values.
+so the same file gives the same clips wherever it lies and whoever reads it. Frames of videos are
+taken as they are coded: neither rotated nor stretched to square pixels, and HDR by its code values.
+Stills are turned upright as their EXIF says, which OpenCV does as it reads them.
 
 Clips are uint8 RGB arrays ``[T, H, W, 3]``.
 """

@@ -1,3 +1,4 @@
+import struct
 import subprocess
 from collections import Counter
 
@@ -200,6 +201,18 @@ def test_stills_of_every_kind_are_read_in_rgb(suffix):
     [clip] = still_clips(content, "x", SMALL, np.random.default_rng(0), Counter())
     assert np.abs(clip.frames_thwc[0].astype(int) - picture[..., ::-1]).mean() < 2
     assert clip.pts == ()
+
+
+def test_stills_are_turned_as_their_exif_says():
+    jpeg = still(".jpg", NOISE, cv2.IMWRITE_JPEG_QUALITY, 100)
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # orientation, as a camera held upright
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    marked = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+    lying, upright = (
+        next(still_clips(content, "x.jpg", SMALL, np.random.default_rng(0), Counter())).frames_thwc
+        for content in (jpeg, marked)
+    )
+    assert np.array_equal(upright[0], np.rot90(lying[0], -1))
 
 
 def test_grey_and_deep_stills_become_rgb_of_8_bits():
