@@ -23,7 +23,7 @@ from pipelines.observe import (
     measure_stretch,
     stretch_of,
 )
-from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
 from pipelines.sources import check_unchanged, local_source
 from pipelines.span import SpanRun
 from vgen import storage
@@ -101,6 +101,7 @@ def observe(row_group: int, number: int, context: RunContext) -> Observed:
     try:
         check_unchanged(job.ref)
         with (
+            isolated(job.ref.uri),
             local_source(job.ref, job.info) as source_path,
             process_ends_after(limit_s + HANG_GRACE_S),
         ):

@@ -20,7 +20,7 @@ from uuid import uuid4
 from pipelines.analysis import Analysis, read_analysis
 from pipelines.claim import Publishing, obstacle, pending_uri, published_manifest
 from pipelines.jobs import VideoJob, chunk_of, read_video
-from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
 from pipelines.release_files import ReleaseRef
 from pipelines.scratch import scratch
 from pipelines.sources import check_unchanged, local_source, unchanged
@@ -68,6 +68,7 @@ def assemble(
     stage = "assemble"
     try:
         with (
+            isolated(job.ref.uri),
             unchanged(job.ref),
             scratch("assemble") as folder,
             local_source(job.ref, job.info) as source_path,

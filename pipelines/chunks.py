@@ -18,7 +18,7 @@ from pipelines.attempts import Attempts
 from pipelines.context import RunContext
 from pipelines.finishing import finish_of
 from pipelines.jobs import VideoJob, chunk_of, read_video_once
-from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
 from pipelines.release_files import release_path
 from pipelines.scratch import scratch, sweep_scratch
 from pipelines.sources import local_source, unchanged
@@ -77,6 +77,7 @@ def produce_row(row: Row, enhancer: "Enhancer", context: RunContext) -> Row:
         attempts.begin(job.ref.uri)
         limit_s = context.recipe.limits.seconds_per_file
         with (
+            isolated(job.ref.uri),
             unchanged(job.ref),
             scratch("span") as folder,
             local_source(job.ref, job.info) as source_path,

@@ -108,13 +108,22 @@ def finds_outputs(glob: str, destination: str) -> bool:
     if not destination.startswith(f"{folder.rstrip('/')}/"):
         return False
     below = relative_to(destination, folder)
-    matches = re.compile(glob_translate(pattern)).match
+    matches = _matcher(pattern)
     return any(matches(f"{below}/x{suffix}") for suffix in (".mp4", ".mov", ".mkv"))
+
+
+def _matcher(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    try:
+        return re.compile(glob_translate(pattern)).match
+    except ValueError as error:
+        raise ConfigError(
+            f"the pattern {pattern!r} is not one: ** stands for folders, as in **/*.mp4"
+        ) from error
 
 
 def _from_glob(source: str, suffixes: Collection[str]) -> Iterator[VideoRef | ListingFault]:
     fixed, pattern = _split_glob(source)
-    matches = re.compile(glob_translate(pattern)).match
+    matches = _matcher(pattern)
     # A suffix that is spelled out is an explicit name.
     suffix = PurePosixPath(pattern).suffix
     is_explicit = len(suffix) > 1 and not _MAGIC.search(suffix)

@@ -31,6 +31,7 @@ from pipelines.release_files import ReleaseRef
 from pipelines.scratch import scratch
 from vgen import storage
 from vgen.config import Recipe
+from vgen.errors import StorageError
 from vgen.manifest import Manifest, run_uri, work_key
 from vgen.models.spec import ModelSpec
 from vgen.records import Fault, Span, VideoRef
@@ -77,7 +78,13 @@ def judge_listing(
     asked = recipe.digest()
     if files_digest:
         asked = hashlib.sha256(f"{asked}/{files_digest}".encode()).hexdigest()
-    return [_listed(one, destination, asked, release, manifests, arithmetic) for one in listing]
+
+    def judged(one: VideoRef | ListingFault) -> PlannedVideo:
+        return _listed(one, destination, asked, release, manifests, arithmetic)
+
+    # Of what is published, each output is looked at: a round trip to a bucket for every one.
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        return list(pool.map(judged, listing))
 
 
 def plan_run(
@@ -211,7 +218,12 @@ def _listed(
 
 def _fits(published: Manifest, destination: str) -> bool:
     uri = storage.join(destination, published.output)
-    return storage.exists(uri) and storage.stat(uri).size_bytes == published.size_bytes
+    try:
+        return storage.stat(uri).size_bytes == published.size_bytes
+    except StorageError:
+        if storage.exists(uri):
+            raise
+        return False
 
 
 def _job(video: PlannedVideo, probed: ProbedVideo, destination: str, output: str) -> VideoJob:

@@ -1,6 +1,6 @@
 """What one probe task finds: a video's facts, encoding, fields and spans, or a fault."""
 
-from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
 from pipelines.sources import drop_copies, local_copy, local_source
 from vgen.config import DeinterlaceMode, Recipe
 from vgen.enhance.plan import plan_spans
@@ -42,7 +42,7 @@ def probe_source(
     ``span_frames`` and ``row_bytes`` bound a span's frames and their pixels.
     """
     try:
-        with process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
+        with isolated(ref.uri), process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
             info, timeline = probe_video(ref, recipe.limits, copied=local_copy)
             info, fields = _with_fields(ref, info, timeline, deinterlacing(recipe, spec))
             is_deinterlaced = fields is not None

@@ -27,7 +27,7 @@ from pipelines.chunks import (
 )
 from pipelines.context import RunContext
 from pipelines.finishing import finish_of
-from pipelines.outcome import HANG_GRACE_S, process_ends_after
+from pipelines.outcome import HANG_GRACE_S, isolated, process_ends_after
 from pipelines.scratch import scratch
 from pipelines.sources import local_source, unchanged
 from pipelines.span import SpanRun, decoded, enhanced, picker_of
@@ -58,6 +58,7 @@ def decode_row(row: Row, context: RunContext) -> Row:
     try:
         attempts.begin(job.ref.uri)
         with (
+            isolated(job.ref.uri),
             unchanged(job.ref),
             local_source(job.ref, job.info) as source_path,
             process_ends_after(limit_s + HANG_GRACE_S),
@@ -171,7 +172,8 @@ def _on_frames(
     attempts = Attempts(f"{uri}.{stage}", context.run_id)
     try:
         attempts.begin(job.ref.uri)
-        ended = work(frames, ChunkFacts.model_validate_json(str(text)))
+        with isolated(job.ref.uri):
+            ended = work(frames, ChunkFacts.model_validate_json(str(text)))
     except MediaError as error:
         attempts.end()
         Attempts(uri, context.run_id).end()

@@ -1,17 +1,18 @@
 """Every error vgen raises on purpose.
 
 VgenError
-|-- ConfigError         a setting is missing, unknown or contradicts another
-|-- MediaError          this file cannot be handled; the next one may be fine
-|   |-- ProbeError      no usable video stream, no usable timestamps, or over a limit
-|   |-- DecodeError     the packets did not yield the frames the timeline promised
-|   |-- EnhanceError   the network made no picture of a frame
-|   |-- EncodeError     the encoder or container refused the frames or the settings
-|   `-- VerifyError     the output does not match the plan
-|-- StorageError        an object is missing, changed under us, or not ours to overwrite
-|   |-- MissingError    no object lies at this URI
-|   `-- FullError       a disk or a quota is used up
-`-- ReleaseError        a checkpoint or release does not fit the code or the recipe
+|-- ConfigError           a setting is missing, unknown or contradicts another
+|-- MediaError            this file cannot be handled; the next one may be fine
+|   |-- ProbeError        no usable video stream, no usable timestamps, or over a limit
+|   |-- DecodeError       the packets did not yield the frames the timeline promised
+|   |-- EnhanceError      the network made no picture of a frame
+|   |-- EncodeError       the encoder or container refused the frames or the settings
+|   |-- VerifyError       the output does not match the plan
+|   `-- UnforeseenError   a fault of vgen's own, met in this file
+|-- StorageError          an object is missing, changed under us, or not ours to overwrite
+|   |-- MissingError      no object lies at this URI
+|   `-- FullError         a disk or a quota is used up
+`-- ReleaseError          a checkpoint or release does not fit the code or the recipe
 
 A ``MediaError`` fails one video and reaches the report; every other class stops the run.
 All of them survive pickling, because they cross process borders inside Ray.
@@ -83,6 +84,10 @@ class EncodeError(MediaError):
 
 class VerifyError(MediaError):
     """The output does not match the plan."""
+
+
+class UnforeseenError(MediaError):
+    """A fault of vgen's own, met in this file."""
 
 
 def _rebuild(kind: type[MediaError], message: str, uri: str, pts: int | None) -> MediaError:

@@ -161,6 +161,12 @@ def test_a_plan_shows_names_that_look_like_markup():
     assert "[bold" in shown.file.getvalue()
 
 
+def test_a_pattern_that_is_none_is_refused(archive, tmp_path, capsys):
+    for command in ("plan", "enhance"):
+        said = refused(capsys, command, f"{archive}/**.mp4", tmp_path / "out")
+        assert "the pattern '**.mp4' is not one: ** stands for folders, as in **/*.mp4" in said
+
+
 def test_what_stops_a_run_is_said_once():
     def work():
         raise StoppedError("the workers failed 4 times")

@@ -15,6 +15,7 @@ from vgen.errors import (
     ProbeError,
     ReleaseError,
     StorageError,
+    UnforeseenError,
     VerifyError,
     VgenError,
 )
@@ -27,6 +28,7 @@ TREE = {
     EncodeError: MediaError,
     EnhanceError: MediaError,
     VerifyError: MediaError,
+    UnforeseenError: MediaError,
     StorageError: VgenError,
     MissingError: StorageError,
     FullError: StorageError,

@@ -94,7 +94,7 @@ def assemble_video(
     if not frame_pts:
         raise EncodeError("no frame of the video was produced", uri=source_uri)
     try:
-        with open_source(source_uri, open_path=open_path) as source:
+        with open_source(source_uri, open_path=open_path, is_thorough=True) as source:
             job = Job(
                 source_uri=source_uri,
                 open_path=open_path,

@@ -23,6 +23,7 @@ from vgen.media.priority import ordinary_priority
 from vgen.media.simd import steady_options
 from vgen.media.source import translated
 
+_FEWEST_REORDERED = 3
 _UNSPECIFIED = (2, 0)  # FFmpeg's matrix and range
 
 
@@ -91,7 +92,7 @@ def _encode(
                 prepared.pts = frame_pts[-1] - base
                 packet_pts += _mux(container, stream.encode(prepared), base)
         with translated(uri, EncodeError):
-            packet_pts += _mux(container, stream.encode(None), frame_pts[0])
+            packet_pts += _mux(container, _flushed(stream, len(frame_pts)), frame_pts[0])
             container.close()
     if sorted(packet_pts) != frame_pts:
         raise EncodeError(
@@ -151,6 +152,15 @@ def _pts(frame: av.VideoFrame) -> int:
 def _chained(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     yield first
     yield from rest
+
+
+def _flushed(stream: VideoStream, num_frames: int) -> "list[av.Packet[VideoStream]]":
+    """Return the last packets; of too few frames to reorder, x265 leaves the DTS undefined."""
+    packets = stream.encode(None)
+    if num_frames < _FEWEST_REORDERED:
+        for packet in packets:
+            packet.dts = packet.pts
+    return packets
 
 
 def _mux(

@@ -19,6 +19,7 @@ from vgen.media.facts import EncodePlan, VideoInfo
 from vgen.media.matroska import TrackPatch, patch_tracks
 from vgen.media.passthrough import describe
 from vgen.media.source import translated
+from vgen.media.streams import has_decoder
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # in the stubs only
@@ -83,7 +84,7 @@ def _movie_timescale(job: Job) -> int:
     """
     scale = max(job.plan.time_base.denominator, 1000)
     for stream in job.source.streams:
-        if isinstance(stream, AudioStream):
+        if isinstance(stream, AudioStream) and has_decoder(stream):
             unit = stream.sample_rate
         else:
             unit = stream.time_base.denominator if stream.time_base and stream.start_time else 1

@@ -54,7 +54,7 @@ def resolve_container(
     """
     if not info.others:
         return plan
-    with open_source(source_uri, open_path=open_path) as source:
+    with open_source(source_uri, open_path=open_path, is_thorough=True) as source:
         wanted = _carriages(source, info, plan.container)
         widened = _carriages(source, info, "mkv")
     container, ways, notes = plan.container, wanted, list(plan.notes)

@@ -59,7 +59,9 @@ def probe_video(
         size = f"{ref.size_bytes} bytes are more than"
         raise ProbeError(f"{size} limits.max_size_bytes {limits.max_size_bytes}", uri=ref.uri)
     source = Source(uri=ref.uri, path=open_path)
-    with open_source(ref.uri, size_bytes=ref.size_bytes, open_path=open_path) as container:
+    with open_source(
+        ref.uri, size_bytes=ref.size_bytes, open_path=open_path, is_thorough=True
+    ) as container:
         stream = main_video(container, ref.uri)
         _check_header(container, stream, limits, ref.uri)
         is_fetched = not is_local(source.place) and needs_local_copy(container, stream)
@@ -98,7 +100,9 @@ def _check_header(container: InputContainer, stream: VideoStream, limits: Limits
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > limits.max_pixels:
         raise ProbeError(too_large(width, height, limits.max_pixels), uri=uri)
-    _check_duration((container.duration or 0) / av.time_base, limits, uri)
+    # Some headers count from zero and not from the first frame, which may lie days after it.
+    lasting = (container.duration or 0) - max(container.start_time or 0, 0)
+    _check_duration(lasting / av.time_base, limits, uri)
 
 
 def _check_duration(duration_s: float, limits: Limits, uri: str) -> None:

@@ -35,6 +35,8 @@ FORMATS = (
 """FFmpeg demuxers that may read a source; mov is the whole mp4, m4v, 3gp family, mpeg holds vob."""
 
 _REMOTE_BUFFER = 1 << 18  # bytes asked of object storage at a time: few requests, little waste
+_FAR = {"probesize": str(100 << 20), "analyzeduration": str(600_000_000)}
+"""Bytes and microseconds; what is read so is held in memory."""
 FOREIGN_ERRORS = (av.error.FFmpegError, OSError, ValueError, IndexError, OverflowError, EOFError)
 """What PyAV, FFmpeg and files raise; use ``translated`` unless the error is to be passed over."""
 
@@ -65,7 +67,11 @@ def translated(uri: str, kind: type[MediaError] = ProbeError, *, what: str = "")
 
 @contextmanager
 def open_source(
-    uri: str, *, size_bytes: int | None = None, open_path: str | None = None
+    uri: str,
+    *,
+    size_bytes: int | None = None,
+    open_path: str | None = None,
+    is_thorough: bool = False,
 ) -> Iterator[InputContainer]:
     """Open a source's container for reading; it is closed when the block ends.
 
@@ -73,6 +79,8 @@ def open_source(
         uri: Path or URI of the source; it names the source in every error.
         size_bytes: Its size where known; 0 is refused without a request.
         open_path: A local copy to read instead.
+        is_thorough: Whether to look far into formats that list no streams in a header, so that
+            sound that begins late is found. Streams that are found without keep their numbers.
 
     Raises:
         ProbeError: missing, not a plain file, empty, of a format not on ``FORMATS``, or broken.
@@ -81,12 +89,29 @@ def open_source(
         raise ProbeError("the file is empty", uri=uri)
     place = open_path or uri
     with ExitStack() as stack:
-        container = (
-            _open_local(uri, local_path(place))
-            if is_local(place)
-            else _open_remote(uri, place, stack)
-        )
-        yield stack.enter_context(container)
+        container = stack.enter_context(_opened(uri, place, stack, {}))
+        if is_thorough and _may_hold_more(container):
+            container = stack.enter_context(_opened(uri, place, stack, _FAR))
+        yield container
+
+
+def _may_hold_more(container: InputContainer) -> bool:
+    """Whether a longer look may find streams, or the rate of a sound that has not begun.
+
+    A programme stream tells of a stream by its first packet alone, a transport stream of all in
+    its tables.
+    """
+    name = container.format.name
+    if name == "mpeg":
+        return True
+    sounds = container.streams.audio if name == "mpegts" else ()
+    return any(getattr(sound, "sample_rate", None) == 0 for sound in sounds)
+
+
+def _opened(uri: str, place: str, stack: ExitStack, options: dict[str, str]) -> InputContainer:
+    if is_local(place):
+        return _open_local(uri, local_path(place), options)
+    return _open_remote(uri, place, stack, options)
 
 
 def open_bytes(uri: str) -> BinaryIO:
@@ -94,7 +119,7 @@ def open_bytes(uri: str) -> BinaryIO:
     return local_path(uri).open("rb") if is_local(uri) else open_read(uri)
 
 
-def _open_local(uri: str, path: Path) -> InputContainer:
+def _open_local(uri: str, path: Path, options: dict[str, str]) -> InputContainer:
     with translated(uri):
         status = path.stat()
     # A pipe or device could block for ever; a folder has a worse message of its own.
@@ -104,20 +129,26 @@ def _open_local(uri: str, path: Path) -> InputContainer:
         raise ProbeError("the file is empty", uri=uri)
     try:
         # The prefix keeps a name such as "concat:a|b" from being read as a protocol.
-        return av.open(f"file:{path}", "r", options=_locks("file"), metadata_errors="replace")
+        return av.open(
+            f"file:{path}", "r", options=_locks("file") | options, metadata_errors="replace"
+        )
     except FOREIGN_ERRORS as error:
         with translated(uri), path.open("rb") as file:
             message = _refusal(error, file)
         raise ProbeError(message, uri=uri) from error
 
 
-def _open_remote(uri: str, place: str, stack: ExitStack) -> InputContainer:
+def _open_remote(uri: str, place: str, stack: ExitStack, options: dict[str, str]) -> InputContainer:
     with translated(uri):
         file = stack.enter_context(open_read(place))
     try:
         # PyAV reads through the file object, so FFmpeg needs no protocol at all.
         return av.open(
-            file, "r", options=_locks("none"), metadata_errors="replace", buffer_size=_REMOTE_BUFFER
+            file,
+            "r",
+            options=_locks("none") | options,
+            metadata_errors="replace",
+            buffer_size=_REMOTE_BUFFER,
         )
     except FOREIGN_ERRORS as error:
         with translated(uri):

@@ -140,6 +140,9 @@ _UNCARRIED = {
     Type.DOVI_METADATA: "dynamic HDR metadata (Dolby Vision)",
     Type.DOVI_RPU_BUFFER: "dynamic HDR metadata (Dolby Vision)",
     Type.DYNAMIC_HDR_VIVID: "dynamic HDR metadata (HDR Vivid)",
+    Type.SPHERICAL: "what makes the picture a sphere (360 degrees)",
+    Type.STEREO3D: "how two views lie in the picture (stereo 3D)",
+    Type.ICC_PROFILE: "the colour profile (ICC)",
 }
 
 

@@ -146,6 +146,39 @@ def test_a_container_that_would_misname_a_codec_does_not_carry_it(media):
     assert resolved(media["mpeg2_ps"], container="mov").container == "mov"
 
 
+@pytest.mark.parametrize("container", ["mov", "mkv"])
+def test_a_sound_that_nothing_here_decodes_is_named(media, tmp_path, container):
+    """Phones write such tracks beside an ordinary one."""
+    source = tmp_path / "phone.mov"
+    run_ffmpeg("-i", media["h264_mp4"], "-map", "0:v", "-map", "0:a", "-map", "0:a", "-c", "copy",
+               source)  # fmt: skip
+    content = bytearray(source.read_bytes())
+    second = content.rindex(b"mp4a", 0, content.rindex(b"esds"))
+    for name, other in ((b"mp4a", b"apac"), (b"esds", b"xsds")):
+        while (at := content.find(name, content.rindex(b"stsd", 0, second))) >= 0:
+            content[at : at + 4] = other
+    source.write_bytes(content)
+    copy = verified(source, tmp_path, container=container)
+    assert copy.plan.dropped == ("audio 2",)
+    assert stream_digest(copy.path, "0:a:0") == stream_digest(source, "0:a:0")
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mpg", "vob"])
+def test_sound_that_begins_late_arrives(tmp_path, suffix):
+    """Beyond the five seconds that FFmpeg looks at for streams by itself."""
+    source = tmp_path / f"late.{suffix}"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=16", "-itsoffset", "14",
+        "-f", "lavfi", "-i", "sine=duration=2", "-c:v", "mpeg2video", "-c:a", "mp2", source,
+    )  # fmt: skip
+    copy = verified(source, tmp_path)
+    assert copy.plan.dropped == copy.result.dropped == ()
+    far = ("-analyzeduration", "60M", "-probesize", "60M")
+    packets = ("-map", "0:a:0", "-c", "copy", "-f", "md5", "-")
+    expected = run_ffmpeg(*far, "-i", source, *packets)
+    assert run_ffmpeg("-i", copy.path, *packets) == expected
+
+
 def test_what_no_container_carries_is_named(tmp_path):
     source = tmp_path / "data.ts"
     timed = tmp_path / "timed.bin"

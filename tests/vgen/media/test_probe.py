@@ -37,6 +37,15 @@ def refusal(path, **limits) -> str:
     return caught.value.message
 
 
+def test_a_clock_may_start_days_after_zero(media, tmp_path):
+    """The header of mkv counts from zero; the limit is on what is shown."""
+    path = tmp_path / "late.mkv"
+    run_ffmpeg("-i", media["h264_mp4"], "-map", "0:v", "-c", "copy", "-output_ts_offset", "200000",
+               path)  # fmt: skip
+    assert info_of(path).duration_s == pytest.approx(3, abs=0.1)
+    assert "are more than limits.max_duration_s 2" in refusal(path, max_duration_s=2)
+
+
 def first_frame(path, key) -> str:
     """What the program's showinfo filter says of the first frame after ``key``."""
     done = subprocess.run(

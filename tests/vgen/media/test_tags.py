@@ -6,6 +6,7 @@ import sys
 import av
 import pytest
 
+from tests.media_factory import run_ffmpeg
 from tests.spans import ref_of, whole
 from vgen.config import Limits
 from vgen.media.decode import DecodeStats, decode_span
@@ -34,6 +35,15 @@ def test_closed_captions_are_named(captioned):
     for _ in decode_span(str(captioned), info, span, threads=1, salvage=False, stats=stats):
         pass
     assert stats.uncarried == {"closed captions inside the picture (CEA-608/708)"}
+
+
+def test_two_views_in_one_picture_are_named(media, tmp_path):
+    path = tmp_path / "views.mkv"
+    run_ffmpeg("-i", media["h264_mp4"], "-map", "0:v", "-c", "copy", "-metadata:s:v:0",
+               "stereo_mode=top_bottom", path)  # fmt: skip
+    with av.open(str(path)) as container:
+        told = uncarried(next(container.decode(video=0)))
+    assert told == {"how two views lie in the picture (stereo 3D)"}
 
 
 def test_a_frame_without_side_data_has_nothing_to_name(media):
