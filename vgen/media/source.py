@@ -90,7 +90,8 @@ def open_source(
     place = open_path or uri
     with ExitStack() as stack:
         container = stack.enter_context(_opened(uri, place, stack, {}))
-        if is_thorough and _may_hold_more(container):
+        # Such formats are worked on as local copies, so nothing is fetched for a longer look.
+        if is_thorough and is_local(place) and _may_hold_more(container):
             container = stack.enter_context(_opened(uri, place, stack, _FAR))
         yield container
 
