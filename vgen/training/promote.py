@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vgen.errors import ReleaseError
 from vgen.records import Record
-from vgen.training.scores import ClassScore, Evaluation, Measures
+from vgen.training.scores import CEILING_DB, ClassScore, Evaluation, Measures
 
 UNSEEN_FLICKER = 2.0
 """Temporal difference in 8-bit levels that is let pass whatever the incumbent has."""
@@ -29,7 +29,7 @@ class PromotionRules(BaseModel):
     """Smallest gain in the mean over all classes."""
     max_class_loss_db: Annotated[float, Field(ge=0)] = 0.2
     """Largest loss in any class."""
-    ceiling_db: Annotated[float, Field(gt=0)] = 40.0
+    ceiling_db: Annotated[float, Field(gt=0)] = CEILING_DB
     """PSNR from which on more does not count."""
     max_flicker_rise: Annotated[float, Field(ge=0)] = 0.1
     """Largest rise of the temporal difference of clips in any class, as a share; below two
