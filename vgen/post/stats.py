@@ -4,7 +4,7 @@ Every figure is of one frame, or of a frame and the one before it, so that any m
 any stretch of a video: it starts one frame early, and ``merge_stats`` puts the stretches together.
 
 Pictures are small RGB, 8 bits, about 180 to 270 rows; luma is BT.709's of the code values, which
-is near enough for what follows.
+is near enough for what follows. Black bars are no picture: all figures are of what lies inside.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vgen.post.bars import Bars, common_bars, find_bars, part_inside
 from vgen.post.light import measure_log_gain
 from vgen.post.motion import IDENTITY, Motion, estimate_motion
 
@@ -44,6 +45,8 @@ class FrameStats:
 
     frame: int
     """Number of the frame in its video."""
+    bars: Bars | None
+    """Black bars around the picture; None where all is black."""
     luma: tuple[float, ...]
     """Luma at ``PERCENTILES``, in [0, 1]."""
     detail: float
@@ -80,7 +83,7 @@ class Observer:
         self._with_motion = with_motion
         self._with_light = with_light
         self._aspect = aspect
-        self._previous_hw: NDArray[np.uint8] | None = None
+        self._previous: tuple[NDArray[np.uint8], Bars | None] | None = None
 
     def see(
         self,
@@ -102,36 +105,41 @@ class Observer:
         """
         if small_hwc.ndim != 3 or small_hwc.shape[2] != 3 or small_hwc.dtype != np.uint8:
             raise ValueError(f"expected uint8 [H, W, 3], got {small_hwc.dtype} {small_hwc.shape}")
+        row = measure_picture(small_hwc)
         luma_small_hw = cv2.transform(small_hwc, np.array([LUMA]))
-        before_hw = None if starts_shot else self._previous_hw
-        self._previous_hw = luma_small_hw
+        before = None if starts_shot else self._previous
+        self._previous = luma_small_hw, row.bars
         motion = log_gain = None
-        if self._with_motion and before_hw is not None:
-            motion = estimate_motion(before_hw, luma_small_hw, aspect=self._aspect)
-        if self._with_light and before_hw is not None:
-            log_gain = measure_log_gain(before_hw, luma_small_hw)
-        return replace(
-            measure_picture(small_hwc),
-            frame=frame,
-            log_gain=log_gain,
-            sigma=None if luma_hw is None else measure_noise(luma_hw) / luma_gain,
-            motion=motion,
-        )
+        if before is not None:
+            before_hw, bars = before
+            inside = part_inside(common_bars([bars, row.bars]).inside, *luma_small_hw.shape)
+            if self._with_motion:
+                motion = estimate_motion(before_hw, luma_small_hw, aspect=self._aspect)
+            if self._with_light:
+                log_gain = measure_log_gain(before_hw[inside], luma_small_hw[inside])
+        sigma = None
+        if luma_hw is not None:
+            inside = part_inside(common_bars([row.bars]).inside, *luma_hw.shape)
+            sigma = measure_noise(luma_hw[inside]) / luma_gain
+        return replace(row, frame=frame, log_gain=log_gain, sigma=sigma, motion=motion)
 
 
 def measure_picture(small_hwc: NDArray[np.uint8]) -> FrameStats:
     """Measure light and colour of a picture by itself, such as a reference still, as frame 0."""
-    step = max(min(small_hwc.shape[:2]) // MEASURED_ROWS, 1)
+    bars = find_bars(small_hwc)
+    inside_hwc = small_hwc[part_inside(common_bars([bars]).inside, *small_hwc.shape[:2])]
+    step = max(min(inside_hwc.shape[:2]) // MEASURED_ROWS, 1)
     # A channel after the other: a mean along three neighbours costs ten times as much.
-    picked_3n = small_hwc[::step, ::step].reshape(-1, 3).T.astype(np.float32, order="C")
+    picked_3n = inside_hwc[::step, ::step].reshape(-1, 3).T.astype(np.float32, order="C")
     rgb_3n = picked_3n / np.float32(255)
     luma_n = np.asarray(np.array(LUMA, np.float32) @ rgb_3n, np.float32)
     ycc_3n = np.stack([luma_n, rgb_3n[2] - luma_n, rgb_3n[0] - luma_n])
     mean, spread = ycc_3n.mean(axis=1), ycc_3n.std(axis=1)
     return FrameStats(
         frame=0,
+        bars=bars,
         luma=tuple(map(float, np.percentile(luma_n, PERCENTILES))),
-        detail=_detail(small_hwc, step),
+        detail=_detail(inside_hwc, step),
         illuminant=_illuminant(rgb_3n),
         mean_ycc=(float(mean[0]), float(mean[1]), float(mean[2])),
         spread_ycc=(float(spread[0]), float(spread[1]), float(spread[2])),

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from vgen.post.bars import NO_BARS
 from vgen.post.motion import IDENTITY, Motion, Similarity
 from vgen.post.stats import FrameStats
 
@@ -32,6 +33,7 @@ def row(frame: int, **changes: object) -> FrameStats:
     """An unremarkable frame's figures, with changes."""
     figures: dict[str, object] = {
         "frame": frame,
+        "bars": NO_BARS,
         "luma": (0.02, 0.1, 0.3, 0.53, 0.7, 0.9, 0.97),
         "detail": 0.4,
         "illuminant": (0.0, 0.0, 0.0),
@@ -79,3 +81,12 @@ def slow_crop(maps: np.ndarray, aspect: float) -> float:
         if (np.abs(places[:, 0]) <= 0.5).all() and (np.abs(places[:, 1]) <= 0.5 / aspect).all():
             return float(share)
     return 0.0
+
+
+def boxed(picture: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """The picture with so many of its rows and columns black."""
+    height, width = picture.shape[:2]
+    out = np.zeros_like(picture)
+    inside = (slice(top, height - bottom), slice(left, width - right))
+    out[inside] = picture[inside]
+    return out
