@@ -33,6 +33,11 @@ MIN_INSIDE = 8
 """Fewer rows or columns between bars are no picture."""
 NEAR = 0.01
 """Shares of a side that differ less are those of the same bar."""
+OTHERS, OTHER_FRAMES = 0.03, 0.2
+"""Bars that are wider by more than this share of a side, in so many of a shot's frames, are others:
+text joins picture and bar at times, or a boxed picture comes after one that is not, with no cut."""
+SPLIT_PX = 0.1
+"""What a bar may cover of a row that is taken for one inside, in pixels of the full picture."""
 
 Sides = tuple[float, float, float, float]
 Shares = NDArray[np.float64]
@@ -112,6 +117,29 @@ def common_bars(seen: Iterable[Bars | None]) -> Bars:
         for widths, is_bar in zip(widths_ts.T, is_bar_ts.T, strict=True)
     )
     return _bars(left, top, right, bottom)
+
+
+def are_changing(seen: Iterable[Bars | None]) -> bool:
+    """Whether many pictures of a shot agree on wider bars than the others have."""
+    known = [bars for bars in seen if bars is not None]
+    left, top, right, bottom = common_bars(known).inside
+    for side, width in enumerate((left, top, 1 - right, 1 - bottom)):
+        widths = [bars.widths[side] for bars in known if bars.are_straight[side]]
+        wider = np.array([other for other in widths if other > width + OTHERS])
+        alike = np.abs(wider - np.median(wider)) < NEAR if len(wider) else wider
+        if float(alike.sum()) > OTHER_FRAMES * len(known):
+            return True
+    return False
+
+
+def pixels_inside(inside: Sides, height: int, width: int) -> tuple[slice, slice]:
+    """Return the rows and columns between the bars, as near to them as they come."""
+    left, top, right, bottom = inside
+    rows, columns = (
+        slice(math.ceil(start * size - SPLIT_PX), math.floor(stop * size + SPLIT_PX))
+        for start, stop, size in ((top, bottom, height), (left, right, width))
+    )
+    return rows, columns
 
 
 def part_inside(inside: Sides, height: int, width: int) -> tuple[slice, slice]:

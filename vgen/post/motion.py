@@ -65,7 +65,11 @@ class Motion:
 
 
 def estimate_motion(
-    previous_hw: NDArray[np.uint8], luma_hw: NDArray[np.uint8], *, aspect: float | None = None
+    previous_hw: NDArray[np.uint8],
+    luma_hw: NDArray[np.uint8],
+    *,
+    aspect: float | None = None,
+    inside: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> Motion:
     """Measure the motion from ``previous_hw`` to ``luma_hw``.
 
@@ -73,15 +77,20 @@ def estimate_motion(
         previous_hw: Luma of the frame before, about 180 to 360 rows.
         luma_hw: Luma of the frame, of the same shape.
         aspect: Width by height of the shown picture; None where pixels are square.
+        inside: Rows and columns between black bars, whose edges stand still; the motion is that of
+            the whole picture all the same.
 
     Raises:
         ValueError: the shapes differ.
     """
     if previous_hw.shape != luma_hw.shape:
         raise ValueError(f"shapes differ: {previous_hw.shape} and {luma_hw.shape}")
-    from_n2, to_n2 = _tracked(previous_hw, luma_hw)
+    rows, columns = inside
+    from_n2, to_n2 = _tracked(previous_hw[rows, columns], luma_hw[rows, columns])
     if len(from_n2) < MIN_SUPPORT:
         return Motion(similarity=IDENTITY, quality=0.0)
+    for points_n2 in (from_n2, to_n2):
+        points_n2 += np.array([columns.start or 0, rows.start or 0], np.float32)
     height, width = luma_hw.shape
     unit = _Unit(height=height, width=width, aspect=aspect or width / height)
     matrix, inliers = cv2.estimateAffinePartial2D(

@@ -34,6 +34,28 @@ def inverse(maps: Maps) -> Maps:
     return np.stack([-(a * dx - b * dy), -(b * dx + a * dy), a, b], axis=-1)
 
 
+def place_of(inside: tuple[float, float, float, float], aspect: float) -> Maps:
+    """Return the map from the coordinates of a part of the frame to those of the frame.
+
+    Args:
+        inside: Left, top, right and bottom of the part, as shares of the frame's width and height.
+        aspect: Width by height of the frame.
+    """
+    left, top, right, bottom = inside
+    return np.array([(left + right - 1) / 2, (top + bottom - 1) / 2 / aspect, right - left, 0.0])
+
+
+def aspect_of(inside: tuple[float, float, float, float], aspect: float) -> float:
+    """Return the width by height of a part of a frame of that aspect."""
+    left, top, right, bottom = inside
+    return aspect * (right - left) / (bottom - top)
+
+
+def seen_from(place: Maps, maps: Maps) -> Maps:
+    """Return what ``maps`` of the frame do in the coordinates of the part at ``place``."""
+    return compose(inverse(place), compose(maps, place))
+
+
 def accumulate(steps: Maps) -> Maps:
     """Return ``F_1 .. F_t`` for every t; ``steps[0]`` is the first of them."""
     path = np.empty_like(steps)

@@ -2,6 +2,7 @@
 
 A shot is left alone where its camera stands still or its motion cannot be trusted; where it can
 be trusted in part, the measured path is smoothed by a Gaussian in place of the steadiest path.
+Black bars stay where they are: what lies between them is steadied as a picture of its own.
 
 Axes: t time, c channel, h height, w width.
 """
@@ -10,21 +11,25 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from vgen.post.bars import WHOLE, Sides, are_changing, common_bars
 from vgen.post.path import (
     IDENTITY,
     Maps,
     accumulate,
+    aspect_of,
     gaussian,
     in_windows,
     inverse,
     largest_crop,
+    place_of,
+    seen_from,
 )
 from vgen.post.shots import shot_of, split_shots
 from vgen.post.stats import FrameStats
 from vgen.post.steadiest import Weights, steadiest
+from vgen.post.warp import warped
 from vgen.post_options import StabilizeOptions
 from vgen.records import Record
 
@@ -67,7 +72,9 @@ class ShotPath(Record):
     start: int
     """Number of its first frame."""
     zoom: float
-    """Side of the part that is shown, as a share of the frame's, in (0, 1]."""
+    """Side of the part that is shown, as a share of the inside's, in (0, 1]."""
+    inside: Sides = WHOLE
+    """Left, top, right, bottom of what lies between black bars, as shares of the frame's sides."""
     maps: tuple[tuple[float, float, float, float], ...]
     """dx, dy, a, b of each frame: where in the frame a point of the stable picture is found."""
 
@@ -112,12 +119,34 @@ def plan_stabilize(
         if share < SMOOTH_FROM:
             notes.append(f"frames {first} to {last} are not stabilized: their motion is unclear")
             continue
-        steps = _steps(shot, trusted)
-        maps, zoom, doubt = _chosen(steps, options, aspect, is_trusted=share >= STEADIEST_FROM)
+        if are_changing([row.bars for row in shot]):
+            notes.append(f"frames {first} to {last} are not stabilized: their black bars change")
+            continue
+        path, doubt = _planned(shot, trusted, options, aspect, is_trusted=share >= STEADIEST_FROM)
         if doubt:
             notes.append(f"frames {first} to {last} are smoothed only: {doubt}")
-        paths.append(_path(first, maps, zoom))
+        paths.append(path)
     return StabilizePlan(aspect=aspect, paths=tuple(paths), notes=tuple(notes))
+
+
+def _planned(
+    shot: Sequence[FrameStats],
+    trusted: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    options: StabilizeOptions,
+    aspect: float,
+    *,
+    is_trusted: bool,
+) -> tuple[ShotPath, str]:
+    """Return the path of a shot, and why it is not the steadiest; empty where it is."""
+    inside = common_bars(row.bars for row in shot).inside
+    steps, start = _steps(shot, trusted), shot[0].frame
+    if inside == WHOLE:
+        maps, zoom, doubt = _chosen(steps, options, aspect, is_trusted=is_trusted)
+        return _path(start, maps, zoom, inside), doubt
+    place, own_aspect = place_of(inside, aspect), aspect_of(inside, aspect)
+    steps = seen_from(place, steps)
+    maps, zoom, doubt = _chosen(steps, options, own_aspect, is_trusted=is_trusted)
+    return _path(start, seen_from(inverse(place), maps), zoom, inside), doubt
 
 
 class Stabilize:
@@ -132,41 +161,25 @@ class Stabilize:
 
     def apply(self, frames_tchw: Tensor, numbers: Sequence[int]) -> Tensor:
         """Return the frames as the steady camera sees them; the same tensor where none is moved."""
-        thetas = [self._theta(number) for number in numbers]
-        if all(theta is None for theta in thetas):
+        paths = [self._path(number) for number in numbers]
+        if all(path is None for path in paths):
             return frames_tchw
         return torch.cat(
             [
-                frame if theta is None else _warped(frame, theta)
-                for frame, theta in zip(frames_tchw[:, None], thetas, strict=True)
+                frame if path is None else self._shown(frame, path, number)
+                for frame, path, number in zip(frames_tchw[:, None], paths, numbers, strict=True)
             ]
         )
 
-    def _theta(self, number: int) -> Tensor | None:
-        """Return the map in ``affine_grid``'s coordinates, [-1, 1] on both axes."""
+    def _path(self, number: int) -> ShotPath | None:
         if not self._starts:
             return None
         path = self._plan.paths[shot_of(self._starts, number)]
-        if not path.start <= number < path.start + len(path.maps):
-            return None
-        dx, dy, a, b = path.maps[number - path.start]
-        aspect, zoom = self._plan.aspect, path.zoom
-        rows = [
-            [a * zoom, -b * zoom / aspect, 2 * dx],
-            [b * zoom * aspect, a * zoom, 2 * dy * aspect],
-        ]
-        return torch.tensor([rows], dtype=torch.float64)
+        return path if path.start <= number < path.start + len(path.maps) else None
 
-
-def _warped(frame_1chw: Tensor, theta: Tensor) -> Tensor:
-    grid = F.affine_grid(theta.to(frame_1chw), list(frame_1chw.shape), align_corners=False)
-    return F.grid_sample(
-        frame_1chw,
-        grid,
-        mode="bicubic",
-        padding_mode="border",
-        align_corners=False,
-    )
+    def _shown(self, frame_1chw: Tensor, path: ShotPath, number: int) -> Tensor:
+        row = np.array(path.maps[number - path.start])
+        return warped(frame_1chw, row, zoom=path.zoom, inside=path.inside, aspect=self._plan.aspect)
 
 
 def camera_path(shot: Sequence[FrameStats]) -> Maps:
@@ -261,8 +274,8 @@ def _smoothed(steps: Maps, options: StabilizeOptions, aspect: float) -> tuple[Ma
     return np.tile(IDENTITY, (len(steps), 1)), 1.0
 
 
-def _path(start: int, maps: Maps, zoom: float) -> ShotPath:
+def _path(start: int, maps: Maps, zoom: float, inside: Sides) -> ShotPath:
     rows = tuple(
         (round(x, 8), round(y, 8), round(a, 8), round(b, 8)) for x, y, a, b in maps.tolist()
     )
-    return ShotPath(start=start, zoom=round(zoom, 6), maps=rows)
+    return ShotPath(start=start, zoom=round(zoom, 6), inside=inside, maps=rows)

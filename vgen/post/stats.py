@@ -114,7 +114,9 @@ class Observer:
             before_hw, bars = before
             inside = part_inside(common_bars([bars, row.bars]).inside, *luma_small_hw.shape)
             if self._with_motion:
-                motion = estimate_motion(before_hw, luma_small_hw, aspect=self._aspect)
+                motion = estimate_motion(
+                    before_hw, luma_small_hw, aspect=self._aspect, inside=inside
+                )
             if self._with_light:
                 log_gain = measure_log_gain(before_hw[inside], luma_small_hw[inside])
         sigma = None

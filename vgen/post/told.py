@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vgen.post.bars import WHOLE
 from vgen.post.chain import ChainPlan
 from vgen.post.color import ShotColor
 from vgen.post.denoise import LEAST_SIGMA
@@ -75,8 +76,11 @@ def _stabilize_notes(plan: ChainPlan, num_shots: int) -> list[str]:
     paths, doubts = plan.stabilize.paths, plan.stabilize.notes
     crop = f"crop {min(path.zoom for path in paths):.2f} in " if paths else "nothing to steady in "
     told = [f"stabilize: {crop}{_of(len(paths), num_shots) if paths else _of(None, num_shots)}"]
+    boxed = sum(path.inside != WHOLE for path in paths)
+    if boxed:
+        told[0] += f", between black bars in {boxed}"
     if len(doubts) > MAX_STABILIZE_NOTES:
-        return [*told, f"stabilize: the motion of {len(doubts)} shots is unclear"]
+        return [*told, f"stabilize: the motion or the bars of {len(doubts)} shots are unclear"]
     return [*told, *(f"stabilize: {doubt}" for doubt in doubts)]
 
 

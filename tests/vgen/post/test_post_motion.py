@@ -1,7 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
-from tests.vgen.post.shaky import scene, shown_from
+from tests.vgen.post.shaky import boxed, scene, shown_from
 from vgen.post.motion import IDENTITY, estimate_motion
 
 SIZE = (120, 160)
@@ -73,3 +74,18 @@ def test_what_moves_slowly_does_not_pull_the_camera_along(x):
 def test_pictures_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"shapes differ: \(4, 4\) and \(4, 5\)"):
         estimate_motion(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))
+
+
+def test_bars_that_stand_still_are_left_out_and_the_motion_is_that_of_the_whole_picture():
+    still = scene(200, 240)
+    turn = cv2.getRotationMatrix2D((140.0, 90.0), 1.5, 1.01)
+    places = (still[30:150, 40:200], cv2.warpAffine(still, turn, (240, 200))[30:150, 40:200])
+    whole = estimate_motion(*(gray(place) for place in places)).similarity
+    framed = [gray(boxed(place, 37, 24, 0, 30)) for place in places]
+    inside = (slice(25, 89), slice(38, 160))
+    motion = estimate_motion(*framed, inside=inside)
+    assert motion.quality > 0.9
+    for name in ("dx", "dy", "a", "b"):
+        found, expected = getattr(motion.similarity, name), getattr(whole, name)
+        assert found == pytest.approx(expected, abs=2e-4)
+    assert abs(whole.b) > 0.02

@@ -4,7 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.vgen.post.shaky import matrix, shaken, slow_crop
-from vgen.post.path import accumulate, compose, gaussian, in_windows, inverse, largest_crop
+from vgen.post.path import (
+    accumulate,
+    aspect_of,
+    compose,
+    gaussian,
+    in_windows,
+    inverse,
+    largest_crop,
+    place_of,
+    seen_from,
+)
 
 ASPECT = 16 / 9
 
@@ -26,6 +36,27 @@ def test_the_largest_crop_is_the_one_found_by_shrinking(rows):
     rows = [(dx / 3, dy / 3, a, b) for dx, dy, a, b in rows]
     found = largest_crop(np.array(rows), aspect=ASPECT)
     assert found == pytest.approx(slow_crop(rows, ASPECT), abs=0.001)
+
+
+@settings(max_examples=30, deadline=None)
+@given(maps, st.tuples(*[st.floats(0, 0.4)] * 4), st.tuples(*[st.floats(-0.5, 0.5)] * 2))
+def test_a_part_of_the_frame_is_moved_as_the_frame_is(row, sides, at):
+    """A point of the part, in pixels of a frame of 1600 x 900, ends where the frame's map says."""
+    left, top, right, bottom = sides[0], sides[1], 1 - sides[2], 1 - sides[3]
+    inside = (left, top, right, bottom)
+
+    def pixels(x, y, a_left, a_top, a_right, a_bottom):
+        wide, high = 1600 * (a_right - a_left), 900 * (a_bottom - a_top)
+        return [1600 * a_left + wide / 2 + wide * x, 900 * a_top + high / 2 + wide * y]
+
+    frame, part = np.array(row), seen_from(place_of(inside, ASPECT), np.array(row))
+    x, y, _ = matrix(part) @ [*at, 1]
+    here, there = pixels(*at, *inside), pixels(x, y, *inside)
+    moved = matrix(frame) @ [(here[0] - 800) / 1600, (here[1] - 450) / 1600, 1]
+    assert there == pytest.approx(pixels(moved[0], moved[1], 0, 0, 1, 1), abs=1e-6)
+    assert seen_from(inverse(place_of(inside, ASPECT)), part) == pytest.approx(frame, abs=1e-9)
+    shape = 1600 * (right - left) / (900 * (bottom - top))
+    assert aspect_of(inside, ASPECT) == pytest.approx(shape)
 
 
 def test_the_gaussian_path_is_the_smoothed_one():

@@ -1,10 +1,12 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
-from tests.vgen.post.shaky import moved, row, rows_along, scene, shown_from
+from tests.vgen.post.shaky import boxed, moved, row, rows_along, scene, shown_from
+from vgen.post.bars import NO_BARS, WHOLE, Bars
 from vgen.post.motion import estimate_motion
 from vgen.post.stabilize import ShotPath, Stabilize, StabilizePlan, plan_stabilize
 from vgen.post.stats import Observer
@@ -180,3 +182,61 @@ def test_shake_is_told_by_its_time_and_not_by_its_frames():
         kept.append(np.ptp(steady[:, 0]))
     assert kept[0] == pytest.approx(kept[1], rel=0.2)
     assert max(kept) < 0.5 * np.ptp(sway[:, 0])
+
+
+def seen(frames):
+    observer = Observer(with_motion=True)
+    return [observer.see(t, frame) for t, frame in enumerate(frames)]
+
+
+@pytest.mark.parametrize("widths", [(0, 15, 0, 15), (26, 0, 41, 21)])
+def test_what_lies_between_bars_is_steadied_as_a_picture_of_its_own(widths):
+    left, top, right, bottom = widths
+    height, width = 120, 200
+    rng = np.random.default_rng(5)
+    places, still = 30 + rng.normal(0, 1.2, (14, 2)), scene(200, 280)
+    framed = np.stack([boxed(shown_from(still, *at, (height, width)), *widths) for at in places])
+    (shot,) = plan_stabilize(seen(framed), [], OPTIONS, aspect=width / height, rate=27.5).paths
+    assert shot.inside == pytest.approx(
+        (left / width, top / height, 1 - right / width, 1 - bottom / height), abs=0.004
+    )
+    assert shot.zoom >= 1 - OPTIONS.max_crop - 1e-6
+    # Twice as large, as a network may give it, and with bars that are not quite black.
+    large = torch.from_numpy(framed).permute(0, 3, 1, 2).float().div(255)
+    large = large.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    hidden = torch.ones(2 * height, 2 * width, dtype=torch.bool)
+    hidden[2 * top : 2 * (height - bottom), 2 * left : 2 * (width - right)] = False
+    large[..., hidden] = 0.02 * torch.rand(14, 3, int(hidden.sum()))
+    plan = StabilizePlan(aspect=width / height, paths=(shot,))
+    steady = Stabilize(plan).apply(large, range(14))
+    assert torch.equal(steady[..., hidden], large[..., hidden])
+    shown = steady[..., ~hidden].reshape(14, 3, 2 * (height - top - bottom), -1)
+    assert shown.amin() > 0.1  # nothing of the bars came in
+    pictures = [(255 * frame[1]).round().byte().numpy() for frame in shown]
+    moves = [estimate_motion(a, b).similarity for a, b in pairwise(pictures)]
+    left_over = np.cumsum([[m.dx, m.dy] for m in moves], axis=0) * (width - left - right)
+    before = (np.diff(places, 2, axis=0) ** 2).sum()
+    assert (np.diff(left_over, 2, axis=0) ** 2).sum() < 0.1 * before
+
+
+@pytest.mark.parametrize("bars", [None, Bars(widths=(0.0, 0.3, 0, 0), are_straight=(False,) * 4)])
+def test_a_shot_of_which_nothing_tells_of_bars_is_steadied_as_a_whole(bars):
+    path = jittered_pan(12)
+    plain = plan_stabilize(rows_along(path), [], OPTIONS, aspect=1.5, rate=27.5)
+    rows = [replace(one, bars=bars if one.frame % 2 else NO_BARS) for one in rows_along(path)]
+    assert plan_stabilize(rows, [], OPTIONS, aspect=1.5, rate=27.5) == plain
+    assert plain.paths[0].inside == WHOLE
+
+
+def test_a_shot_whose_bars_change_is_left_alone_and_said_so():
+    letterbox = Bars(widths=(0, 0.1, 0, 0.1), are_straight=(False, True, False, True))
+    rows = [
+        replace(one, bars=letterbox if one.frame < 12 else NO_BARS)
+        for one in rows_along(jittered_pan(24))
+    ]
+    plan = plan_stabilize(rows, [], OPTIONS, aspect=1.5, rate=27.5)
+    assert plan.paths == ()
+    assert plan.notes == ("frames 0 to 23 are not stabilized: their black bars change",)
+    # A cut tells which frames belong together.
+    both = plan_stabilize(rows, [12], OPTIONS, aspect=1.5, rate=27.5).paths
+    assert [shot.inside for shot in both] == [letterbox.inside, WHOLE]

@@ -64,7 +64,7 @@ def test_many_doubtful_shots_are_counted():
     doubts = tuple(f"frames {n}" for n in range(9))
     plan = ChainPlan(stabilize=StabilizePlan(aspect=1.0, notes=doubts))
     assert notes("stabilize", plan=plan, num_shots=9)[1:] == (
-        "stabilize: the motion of 9 shots is unclear",
+        "stabilize: the motion or the bars of 9 shots are unclear",
     )
 
 
