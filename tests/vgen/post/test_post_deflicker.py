@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.vgen.post.shaky import row, scene, shown_from
 from vgen.post.deflicker import Deflicker, DeflickerPlan, plan_deflicker, smoothed
@@ -51,6 +53,40 @@ def test_light_on_either_side_of_a_cut_stays_different():
     gains = np.array(plan_deflicker(rows(light), [60], OPTIONS).gains)
     assert (light * gains)[50:60] == pytest.approx(1.0, abs=0.03)
     assert (light * gains)[60:70] == pytest.approx(0.4, abs=0.03)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(10, 70), st.floats(0.26, 2.0), st.booleans())
+def test_a_light_that_is_switched_and_stays_so_is_kept_exactly(at, change, is_on):
+    light = np.ones(80)
+    light[at:] = np.exp(change if is_on else -change)
+    assert plan_deflicker(rows(light), [], OPTIONS).gains == (1.0,) * 80
+
+
+@pytest.mark.parametrize("size", [0.03, 0.08])
+def test_flicker_on_either_side_of_a_switched_light_falls_and_the_light_stays(size):
+    switched = np.concatenate([np.full(60, 1.0), np.full(60, 0.5)])
+    light = switched * (1 + size * np.random.default_rng(0).uniform(-1, 1, 120))
+    left = deviation(light) - np.log(switched)
+    assert left.std() < 0.3 * (np.log(light) - np.log(switched)).std()
+    assert np.abs(left).max() < 0.05
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_flicker_on_a_fade_makes_no_switch_of_it(seed):
+    flicker = 1 + 0.08 * np.random.default_rng(seed).uniform(-1, 1, 120)
+    fade = np.interp(np.arange(120), [40, 80], [1.0, 0.5])
+    left = deviation(fade * flicker) - np.log(fade)
+    assert np.abs(left).max() < 0.08
+    assert left.std() < 0.03
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_a_light_that_goes_on_for_a_moment_is_no_switch(frames):
+    light = np.ones(80)
+    light[40 : 40 + frames] = 1.3
+    gains = np.array(plan_deflicker(rows(light), [], OPTIONS).gains)
+    assert gains[40 : 40 + frames].max() < 0.95
 
 
 def test_what_cannot_be_compared_counts_as_unchanged_and_is_counted():
