@@ -18,7 +18,7 @@ from av.stream import Discard, Stream
 
 from vgen.errors import DecodeError
 from vgen.media.facts import OtherStream, VideoInfo
-from vgen.media.packets import AnyPacket, read_packets, repaired_packets
+from vgen.media.packets import AnyPacket, is_repaired, read_packets, repaired_packets
 from vgen.media.passthrough import IMAGES, Carriage, add_copy, carriage, describe
 from vgen.media.recode import CODEC as RECODED
 from vgen.media.recode import Recoder, add_recoded
@@ -141,7 +141,7 @@ def carried_packets(
     """
     streams = [source.streams[index] for index in passengers]
     main = source.streams[info.video.index]
-    if info.access == "sequential":
+    if is_repaired(source, info.access):
         packets = repaired_packets(source, [main, *streams], uri=uri)
     else:
         main.discard = Discard.all

@@ -10,15 +10,9 @@ from itertools import pairwise
 from statistics import median_low
 from typing import NamedTuple
 
+from vgen.media.clock import JUMP_S, OVERLAP_S, AnyPacket, is_stray
 from vgen.media.facts import Access
-from vgen.media.packets import (
-    CLOCKED_FORMATS,
-    JUMP_S,
-    OVERLAP_S,
-    AnyPacket,
-    is_shown,
-    is_stray,
-)
+from vgen.media.packets import CLOCKED_FORMATS, is_shown
 from vgen.media.timeline import Timeline
 
 # Demuxers that cannot seek, or seek to where no decoder can start.
@@ -128,6 +122,7 @@ def _last_duration(pts: Sequence[int], shown: Mapping[int, Stamp], usual: int) -
 
 
 def _jumps(stamps: Sequence[Stamp], time_base: Fraction) -> bool:
+    """Whether the clock may have jumped; a pause looks alike to who does not hear the sound."""
     known = [stamp.dts for stamp in stamps if stamp.dts is not None]
     steps = ((b - a) * time_base for a, b in pairwise(known))
     if any(not -OVERLAP_S <= step <= JUMP_S for step in steps):

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from vgen.errors import DecodeError, ProbeError
 from vgen.media.facts import Access
 from vgen.media.look import Look
-from vgen.media.packets import AnyPacket, video_packets
+from vgen.media.packets import AnyPacket, is_repaired, video_packets
 from vgen.media.reader import decoded_frames
 from vgen.media.sample_table import stamps_from_table
 from vgen.media.source import open_bytes, open_source, translated
@@ -108,8 +108,10 @@ def survey(
         rate=header_rate(stream),
         first_pts=min(look.pts, default=None),
     )
-    if access == "sequential":
-        stamps = _read_again(source, access)
+    if is_repaired(container, access):
+        raw, stamps = stamps, _read_again(source, access)
+        # Leaps that are pauses leave nothing to repair, and spans can be sought as ever.
+        access = "seek" if stamps == raw else access
     if access != "ordinal" and not any(_is_planned(stamp, look) for stamp in stamps):
         raise ProbeError("no frame that can be decoded has a timestamp", uri=source.uri)
     timeline = plan(stamps, access=access)

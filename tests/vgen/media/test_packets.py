@@ -29,8 +29,17 @@ def packet(stream, dts, segment=0, pts=None):
     )  # fmt: skip
 
 
+def container_of(demux, sound=()):
+    return SimpleNamespace(
+        demux=demux,
+        streams=SimpleNamespace(audio=sound),
+        format=SimpleNamespace(name="mpegts"),
+    )
+
+
 def repaired(packets, streams=(PICTURE, SOUND)):
-    container = SimpleNamespace(demux=lambda *_: iter(packets))
+    sound = [stream for stream in streams if stream is SOUND]
+    container = container_of(lambda *_: iter(packets), sound)
     return list(repaired_packets(container, streams, uri="a.ts"))
 
 
@@ -138,7 +147,7 @@ def test_a_file_that_breaks_off_yields_what_it_has_and_says_so(reader):
         yield packet(PICTURE, 0)
         raise av.error.InvalidDataError(1094995529, "torn")
 
-    packets = reader(SimpleNamespace(demux=lambda *_: torn()), (PICTURE,), uri="a.ts")
+    packets = reader(container_of(lambda *_: torn()), (PICTURE,), uri="a.ts")
     assert next(packets).dts == 0
     with pytest.raises(DecodeError, match="cannot be read: torn"):
         next(packets)
