@@ -25,7 +25,6 @@ from vgen.errors import ConfigError
 from vgen.manifest import new_run_id, utc_now
 from vgen.records import Record
 from vgen.training.checkpoint_files import CHECKPOINTS, check_run
-from vgen.training.clips import check_material
 from vgen.training.dataset import is_dataset
 from vgen.training.news import News
 from vgen.training.settings import TrainSettings, release_uri
@@ -101,6 +100,8 @@ def prepare_training(request: TrainRequest) -> TrainRequest:
         raise ConfigError(f"DATA {data_uri!r} is no folder or prefix with clips in it")
     if not storage.is_local(data_uri) and not is_dataset(data_uri):
         raise ConfigError(f"DATA {data_uri!r} is no dataset; make one with vgen dataset first")
+    from vgen.training.clips import check_material  # imports OpenCV and av, which drivers can spare
+
     check_material(data_uri, frames=request.settings.pool.frames)
     storage.check_reachable(run_uri, writable=True)
     check_run(run_uri, request.settings)

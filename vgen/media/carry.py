@@ -112,7 +112,7 @@ def board(
 
 def _cover_bytes(source_uri: str, index: int, open_path: str | None) -> bytes:
     # Its own handle: reading a packet moves the demuxer past those of other streams.
-    with open_source(source_uri, open_path=open_path, is_thorough=True) as source:
+    with open_source(source_uri, open_path=open_path) as source:
         packets = read_packets(source, [source.streams[index]], uri=source_uri)
         return next((bytes(packet) for packet in packets), b"")
 
