@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.attempts import Attempts
-from pipelines.outcome import HANG_GRACE_S, fault_of, process_ends_after
+from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
 from pipelines.scratch import scratch
 from pipelines.sources import check_unchanged, local_source
 from vgen import storage
@@ -63,7 +63,8 @@ def gather_row(row: Row, context: DatasetContext) -> Row:
         path = folder / job.shard
         try:
             attempts.begin(job.ref.uri)
-            with process_ends_after(context.settings.limits.seconds_per_file + HANG_GRACE_S):
+            limit_s = context.settings.limits.seconds_per_file + HANG_GRACE_S
+            with isolated(job.ref.uri), process_ends_after(limit_s):
                 facts = gather_shard(job, context.settings, path)
         except MediaError as error:
             attempts.end()

@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines import dataset_source
 from pipelines.cluster import Cluster, Node
 from pipelines.dataset import Request, build, gathered_rows, prepare
-from pipelines.dataset_source import DatasetContext, gather_row
+from pipelines.dataset_source import DatasetContext, SourceJob, gather_row
 from tests.media_factory import Media
 from tests.pipelines.archive import files_of
 from tests.pipelines.processes import RAY_MARKS, Ran
 from tests.pipelines.workers import gather_fatally
 from vgen import storage
-from vgen.records import Fault
+from vgen.records import Fault, VideoRef
 from vgen.training.clips import load_material
 from vgen.training.dataset import Summary
 from vgen.training.selection import DatasetSettings, FitnessLimits
@@ -177,6 +178,19 @@ def test_a_source_that_kills_its_worker_is_quarantined(archive, embedded_ray, tm
     fault = Fault.model_validate_json(row["fault"])
     assert "quarantined: its worker process died 3 times" in fault.message
     assert list(tmp_path.rglob("*attempt*")) == []
+
+
+def test_a_mistake_in_the_code_costs_one_source(monkeypatch, tmp_path):
+    def mistaken(*_):
+        raise AttributeError("'Frame' object has no attribute 'rate'")
+
+    monkeypatch.setattr(dataset_source, "gather_shard", mistaken)
+    ref = VideoRef(uri="/a/odd.mov", relative_path="odd.mov", etag="1", size_bytes=1)
+    job = SourceJob(ref=ref, licence="", shard="odd.parquet")
+    context = DatasetContext(destination=str(tmp_path), settings=DatasetSettings(), run_id="run")
+    fault = Fault.model_validate_json(gather_row({"job": job.model_dump_json()}, context)["fault"])
+    assert fault.kind == "UnforeseenError"
+    assert "AttributeError: 'Frame' object has no attribute 'rate'" in fault.message
 
 
 def test_an_interrupted_run_leaves_shards_and_no_dataset(archive, embedded_ray, tmp_path):
