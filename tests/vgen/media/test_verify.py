@@ -198,13 +198,20 @@ def test_another_duration_is_found(codec, copies):
         promise.verify(last_duration=41 * promise.copy.result.last_duration)
 
 
-def test_damage_is_found(copies, tmp_path):
-    copy = copies("h264_mkv", "ffv1")
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        ("ffv1", r"damaged near frame [34]\d: slice CRC mismatch"),
+        ("h264", r"frame 3\d of the output is damaged"),
+    ],
+)
+def test_damage_is_found(codec, message, copies, tmp_path):
+    copy = copies("h264_mkv", codec)
     whole = bytearray(copy.path.read_bytes())
     whole[len(whole) // 2 : len(whole) // 2 + 40] = bytes(40)
     damaged = tmp_path / "damaged.mkv"
     damaged.write_bytes(whole)
-    with pytest.raises(VerifyError, match=r"damaged near frame [34]\d: slice CRC mismatch"):
+    with pytest.raises(VerifyError, match=message):
         Promise(copy).verify(damaged)
 
 
