@@ -36,8 +36,9 @@ TASK_EXAMPLES = 4
 """Examples made by one task of a process: enough to hide the cost of handing it over."""
 TASKS_AHEAD = 4
 
-CHANNEL_SHUFFLES = 0.05
-"""Share of samples whose colours are exchanged, so that no colour is learned by heart."""
+GRID_PX = 8
+"""Samples are cut at multiples of this of the damaged picture, where videos have their corner:
+the blocks of codecs then lie for the network where they lie when it restores."""
 
 # Keeps the random numbers of samples apart from those of examples, which use 0.
 _SAMPLES = 1
@@ -188,7 +189,7 @@ class Feed:
 
 
 def cut_sample(example: Example, view: View, rng: Generator) -> tuple[Clip, Clip]:
-    """Cut a random crop out of an example, turned, mirrored and reversed in time alike.
+    """Cut a random crop out of an example.
 
     Returns:
         Damaged ``[inputs, 3, H, W]`` and clean ``[outputs, 3, H * scale, W * scale]``.
@@ -196,21 +197,16 @@ def cut_sample(example: Example, view: View, rng: Generator) -> tuple[Clip, Clip
     frames, height, width = example.degraded_thwc.shape[:3]
     scale = example.clean_thwc.shape[1] // height
     start = int(rng.integers(frames - view.outputs + 1))
-    direction = -1 if rng.random() < 0.5 else 1
-    top = int(rng.integers(height - view.patch_px + 1))
-    left = int(rng.integers(width - view.patch_px + 1))
-    turns, is_flipped = int(rng.integers(4)), rng.random() < 0.5
-    colours = rng.permutation(3) if rng.random() < CHANNEL_SHUFFLES else np.arange(3)
+    top = GRID_PX * int(rng.integers((height - view.patch_px) // GRID_PX + 1))
+    left = GRID_PX * int(rng.integers((width - view.patch_px) // GRID_PX + 1))
 
     def cut(clip_thwc: Clip, length: int, zoom: int) -> Clip:
         # Beyond the first and last frame the edge is repeated, as at the edge of a shot.
         context = (length - view.outputs) // 2
         shown = np.clip(np.arange(start - context, start + length - context), 0, frames - 1)
-        part = clip_thwc[shown[::direction]]
-        part = part[:, zoom * top : zoom * (top + view.patch_px)]
-        part = part[:, :, zoom * left : zoom * (left + view.patch_px)][..., colours]
-        part = part[:, :, ::-1] if is_flipped else part
-        return np.ascontiguousarray(np.rot90(part, turns, axes=(1, 2)).transpose(0, 3, 1, 2))
+        part = clip_thwc[shown, zoom * top : zoom * (top + view.patch_px)]
+        part = part[:, :, zoom * left : zoom * (left + view.patch_px)]
+        return np.ascontiguousarray(part.transpose(0, 3, 1, 2))
 
     degraded = cut(example.degraded_thwc, view.inputs, 1)
     return degraded, cut(example.clean_thwc, view.outputs, scale)

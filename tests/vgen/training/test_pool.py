@@ -28,8 +28,9 @@ def test_an_example_depends_on_seed_and_index_alone(material):
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_a_clean_picture_shows_what_the_damaged_one_does_at_any_scale(scale):
-    frames = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3)).astype(np.uint8)
-    large = frames.repeat(4, axis=1).repeat(4, axis=2)
+    # Gray, as half of what is clean loses the finest of its colours.
+    frames = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 1)).astype(np.uint8)
+    large = frames.repeat(3, axis=3).repeat(4, axis=1).repeat(4, axis=2)
     settings = PoolSettings(size=2, frames=4, side_px=32, mix=CLEAN, scale=scale)
     example = make_example(Material((), (large,)), settings, seed=0, index=0)
     assert example.degraded_thwc.shape == (4, 32, 32, 3)
@@ -39,6 +40,27 @@ def test_a_clean_picture_shows_what_the_damaged_one_does_at_any_scale(scale):
     damaged = torch.from_numpy(example.degraded_thwc).movedim(-1, 1).float()
     difference = (shrunk - damaged).abs().mean()
     assert difference < 0.5 * (shrunk - damaged.flip(-1)).abs().mean()
+
+
+def test_pictures_are_turned_mirrored_reversed_and_recoloured_before_their_damage():
+    """Each of two frames has a mark of its own in a corner; a square of 32 is all of a run."""
+    run = np.zeros((2, 32, 32, 3), np.uint8)
+    run[0, :8, :16] = (200, 100, 50)
+    run[1, :8, :16] = (100, 50, 25)
+    settings = PoolSettings(size=2, frames=2, side_px=32, mix=CLEAN)
+    seen = set()
+    for index in range(400):
+        example = make_example(Material((), (run,)), settings, seed=0, index=index)
+        clean = example.clean_thwc
+        first = int(clean[0].max() > clean[1].max())
+        brightest = int(clean[1 - first].reshape(-1, 3).max(0).argmax())
+        shape = clean[1 - first].max(-1) > 0
+        seen.add((first, brightest, shape.tobytes()))
+        difference = clean.astype(int) - example.degraded_thwc
+        assert np.abs(difference).mean() < 3  # the damage is of the picture as it was turned
+    assert {first for first, _, _ in seen} == {0, 1}
+    assert {colour for _, colour, _ in seen} == {0, 1, 2}
+    assert len({shape for _, _, shape in seen}) == 8
 
 
 @pytest.mark.parametrize("change", [{"size": 0}, {"side_px": 30}, {"frames": 0}])
