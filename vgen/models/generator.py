@@ -2,7 +2,8 @@
 
 Each frame is embedded once; the window is fused from embeddings, so streaming a video costs
 one embedding and one U-Net pass a frame whatever the window. The network gives what to add
-to the centre frame, and does so from a finite window: spans and tiles equal the whole.
+to the centre frame, and does so from a finite window: spans and tiles equal the whole. A judge,
+where there is one, says how much of it to add.
 
 Axes: n batch, t time, c channel, h height, w width. Frames are RGB, nominally in [0, 1].
 """
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vgen.models.blocks import RepConv, ResidualBlock, init_conv, zero_conv
+from vgen.models.judge import Judge
 from vgen.models.unet_settings import UNetSettings
 
 
@@ -63,6 +65,9 @@ class TemporalUNet(nn.Module):
             blocks(c * (level + 1), count) for level, count in enumerate(settings.decoder)
         )
         self.tail = nn.Conv2d(c, 3 * (u * s) ** 2, 3, padding=1)
+        self.judge: Judge | None = None
+        if settings.surroundings:
+            self.judge = Judge(3 * c, hidden=2 * c, surroundings=settings.surroundings)
         self._init()
 
     def _init(self) -> None:
@@ -98,7 +103,8 @@ class TemporalUNet(nn.Module):
         middle = self.decoder[1](middle + functional.pixel_shuffle(self.up[1](coarse), 2))
         fine = self.decoder[0](fine + functional.pixel_shuffle(self.up[0](middle), 2))
         side = self.settings.unshuffle * self.settings.scale
-        return functional.pixel_shuffle(self.tail(fine), side)
+        residual = functional.pixel_shuffle(self.tail(fine), side)
+        return residual if self.judge is None else residual * self.judge(coarse, residual)
 
     def forward(self, window_ntchw: Tensor) -> Tensor:
         """Restore the centre frame of each window of pixels; used to train and to test."""

@@ -20,6 +20,7 @@ def fits_into(small: UNetSettings, large: UNetSettings) -> bool:
         and small.window <= large.window
         and small.channels <= large.channels
         and all(fewer <= more for fewer, more in depths)
+        and small.surroundings in (0, large.surroundings)
     )
 
 

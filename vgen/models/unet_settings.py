@@ -11,6 +11,7 @@ from vgen.models.spec import SCALES, TEMPORAL_UNET, ModelSpec
 MAX_CHANNELS = 256
 MAX_BLOCKS = 64
 MAX_WINDOW = 15
+MAX_SURROUNDINGS = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,9 @@ class UNetSettings:
     """Residual blocks per level on the way up, finest first."""
     scale: int = 1
     """Output pixels for one input pixel, along each side."""
+    surroundings: int = 0
+    """Side of the square, odd, in cells of the coarsest level, by which a judge says how much of
+    the restoration a place takes; 0 for no judge."""
 
     def __post_init__(self) -> None:
         if self.window % 2 == 0 or not 1 <= self.window <= MAX_WINDOW:
@@ -37,6 +41,11 @@ class UNetSettings:
             raise ReleaseError(f"blocks per level must be 0 to {MAX_BLOCKS}")
         if self.scale not in SCALES:
             raise ReleaseError(f"scale {self.scale} is not one of {SCALES}")
+        is_odd = self.surroundings == 0 or self.surroundings % 2 == 1
+        if not 0 <= self.surroundings <= MAX_SURROUNDINGS or not is_odd:
+            raise ReleaseError(
+                f"surroundings {self.surroundings} must be 0, or odd and at most {MAX_SURROUNDINGS}"
+            )
 
     @property
     def unshuffle(self) -> int:
@@ -46,6 +55,9 @@ class UNetSettings:
     def to_mapping(self) -> dict[str, int | float | str | list[int]]:
         """Return the settings as they stand in a release header."""
         values = asdict(self)
+        if not self.surroundings:
+            # As in releases that were made before there were any.
+            del values["surroundings"]
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
     @classmethod
@@ -55,6 +67,7 @@ class UNetSettings:
         Raises:
             ReleaseError: an unknown or missing key, or a value of the wrong kind.
         """
+        settings = {"surroundings": 0} | dict(settings)
         check_keys(TEMPORAL_UNET, settings, cls.__slots__)
         fine, middle, coarse = counts(TEMPORAL_UNET, "encoder", settings["encoder"], 3)
         last, before_last = counts(TEMPORAL_UNET, "decoder", settings["decoder"], 2)
@@ -64,16 +77,22 @@ class UNetSettings:
             encoder=(fine, middle, coarse),
             decoder=(last, before_last),
             scale=count(TEMPORAL_UNET, "scale", settings["scale"]),
+            surroundings=count(TEMPORAL_UNET, "surroundings", settings["surroundings"]),
         )
 
 
 SIZES: Mapping[str, UNetSettings] = {
-    "tiny": UNetSettings(window=3, channels=16, encoder=(1, 1, 2), decoder=(1, 1)),
-    "small": UNetSettings(window=3, channels=24, encoder=(1, 1, 3), decoder=(1, 1)),
-    "base": UNetSettings(window=5, channels=48, encoder=(2, 2, 4), decoder=(2, 2)),
-    "large": UNetSettings(window=5, channels=64, encoder=(2, 4, 8), decoder=(4, 2)),
+    name: UNetSettings(
+        window=window, channels=channels, encoder=encoder, decoder=decoder, surroundings=17
+    )
+    for name, window, channels, encoder, decoder in (
+        ("tiny", 3, 16, (1, 1, 2), (1, 1)),
+        ("small", 3, 24, (1, 1, 3), (1, 1)),
+        ("base", 5, 48, (2, 2, 4), (2, 2)),
+        ("large", 5, 64, (2, 4, 8), (4, 2)),
+    )
 }
-"""Named members of the family: 0.16, 0.44, 2.6 and 8 million parameters."""
+"""Named members of the family: 0.16, 0.45, 2.6 and 8 million parameters."""
 
 
 def unet_spec(settings: UNetSettings) -> ModelSpec:
@@ -104,6 +123,8 @@ def receptive_radius(settings: UNetSettings) -> int:
         start, stop = start // 2, stop // 2
         start, stop = start - 2 * settings.decoder[1], stop + 2 * settings.decoder[1]
         start, stop = start // 2, stop // 2
+        judged, reach = position // cell, settings.surroundings // 2
+        start, stop = min(start, judged - reach), max(stop, judged + reach)
         start, stop = start - 2 * settings.encoder[2], stop + 2 * settings.encoder[2]
         start, stop = start * 2, stop * 2 + 1
         start, stop = start - 2 * settings.encoder[1], stop + 2 * settings.encoder[1]

@@ -15,7 +15,7 @@ from vgen.training.settings import TrainSettings
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run."""
-FORMAT = 2
+FORMAT = 3
 KEEP_NEWEST = 2
 METADATA_KEY = "vgen-checkpoint"
 _MAX_HEADER_BYTES = 16 << 20

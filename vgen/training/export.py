@@ -41,7 +41,9 @@ def export(
             spec=spec,
             settings=network.settings.to_mapping(),
             provenance={
-                "recipe": settings.model_dump(mode="json"),
+                # A path would tell strangers of this machine.
+                "recipe": settings.model_dump(mode="json")
+                | {"start_from": storage.name_of(settings.start_from)},
                 "stage": state.stage,
                 "steps": state.step,
                 "seconds": round(state.elapsed_s),

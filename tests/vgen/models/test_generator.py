@@ -21,16 +21,23 @@ def randomised(network, seed=0, std=0.05):
     return network.eval()
 
 
-def small(scale=1, window=3):
-    return UNetSettings(window=window, channels=4, encoder=(1, 1, 1), decoder=(1, 1), scale=scale)
+def small(scale=1, window=3, surroundings=0):
+    return UNetSettings(
+        window=window,
+        channels=4,
+        encoder=(1, 1, 1),
+        decoder=(1, 1),
+        scale=scale,
+        surroundings=surroundings,
+    )
 
 
 def test_the_sizes_have_their_stated_parameters():
     counts = {name: trainable(TemporalUNet(s, is_folded=True)) for name, s in SIZES.items()}
-    assert counts["tiny"] == 156_476
-    assert counts["small"] == pytest.approx(442_000, rel=0.01)
-    assert counts["base"] == pytest.approx(2_590_000, rel=0.01)
-    assert counts["large"] == pytest.approx(7_990_000, rel=0.01)
+    assert counts["tiny"] == 159_199
+    assert counts["small"] == pytest.approx(448_000, rel=0.01)
+    assert counts["base"] == pytest.approx(2_611_000, rel=0.01)
+    assert counts["large"] == pytest.approx(8_029_000, rel=0.01)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -126,7 +133,9 @@ def test_channels_last_gives_the_same_picture():
     torch.testing.assert_close(network.residual(features[None]), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [small(1), small(2), small(4), small(1, 5), SIZES["tiny"]])
+@pytest.mark.parametrize(
+    "settings", [small(1), small(2), small(4), small(1, 5), small(1, 3, 5), SIZES["tiny"]]
+)
 def test_no_pixel_beyond_the_stated_radius_matters(settings):
     radius, multiple = receptive_radius(settings), unet_spec(settings).multiple_of
     side = 2 * (radius // multiple + 3) * multiple
@@ -151,8 +160,8 @@ def test_a_widened_network_starts_equal_to_its_single_frame_origin():
 
 
 def test_every_weight_learns_once_the_tail_is_not_zero():
-    network = TemporalUNet(small())
-    for zeroed in (network.tail, network.fusion):
+    network = TemporalUNet(small(surroundings=3))
+    for zeroed in (network.tail, network.fusion, network.judge.gain):
         nn.init.normal_(zeroed.weight, std=0.1)
     network(torch.rand(1, 3, 3, 16, 16)).square().mean().backward()
     silent = [name for name, p in network.named_parameters() if p.grad.abs().sum() == 0]
@@ -166,8 +175,9 @@ def test_a_window_of_the_wrong_length_is_refused():
 
 
 def test_settings_survive_a_header():
-    for settings in SIZES.values():
+    for settings in (*SIZES.values(), small()):
         assert UNetSettings.from_mapping(settings.to_mapping()) == settings
+    assert "surroundings" not in small().to_mapping()  # as headers were before there were any
 
 
 @pytest.mark.parametrize(
@@ -182,6 +192,10 @@ def test_settings_survive_a_header():
         ({"decoder": [1, 99]}, "blocks per level must be 0 to 64"),
         ({"scale": 3}, "scale 3 is not one of"),
         ({"extra": 1}, "'extra' is missing or unknown"),
+        ({"surroundings": 4}, "surroundings 4 must be 0, or odd"),
+        ({"surroundings": -1}, "surroundings -1 must be 0"),
+        ({"surroundings": 257}, "surroundings 257 must be"),
+        ({"surroundings": True}, "surroundings is True, not an integer"),
     ],
 )
 def test_wrong_settings_are_refused(change, message):

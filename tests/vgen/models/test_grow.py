@@ -38,6 +38,8 @@ def grown_to(small, settings):
         {"window": 5},
         {"encoder": (2, 1, 3), "decoder": (2, 1)},
         {"channels": 7, "window": 5, "encoder": (1, 2, 2), "decoder": (1, 3)},
+        {"surroundings": 3},
+        {"channels": 7, "surroundings": 5},
     ],
 )
 @pytest.mark.parametrize("scale", [1, 2])
@@ -55,8 +57,20 @@ def test_a_grown_network_computes_what_the_small_one_did(changes, scale, window)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [4, 7])
+def test_what_the_judge_knows_is_kept(channels):
+    small = trained(replace(SMALL, surroundings=3))
+    network = grown_to(small, replace(SMALL, channels=channels, surroundings=3))
+    with torch.inference_mode():
+        expected, found = small(CLIP[:, 1:4]), network(CLIP[:, 1:4])
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+        torch.nn.init.zeros_(small.judge.gain.weight)
+        assert not torch.allclose(small(CLIP[:, 1:4]), expected, rtol=1e-2, atol=1e-2)
+
+
 def test_every_weight_of_a_grown_network_learns():
-    network = grown_to(trained(SMALL), replace(SMALL, channels=6, window=5, encoder=(1, 1, 2)))
+    large = replace(SMALL, channels=6, window=5, encoder=(1, 1, 2), surroundings=3)
+    network = grown_to(trained(SMALL), large)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     # What reads fresh features learns first, and what makes them after that.
     for _ in range(2):
@@ -78,3 +92,11 @@ def test_sizes_grow_into_the_next_ones():
 def test_what_is_smaller_or_of_another_scale_is_refused(changes):
     with pytest.raises(ValueError, match="cannot grow"):
         grown(trained(SMALL), TemporalUNet(replace(SMALL, **changes), is_folded=True))
+
+
+def test_other_surroundings_are_refused():
+    with pytest.raises(ValueError, match="cannot grow"):
+        grown(
+            trained(replace(SMALL, surroundings=3)),
+            TemporalUNet(replace(SMALL, surroundings=5), is_folded=True),
+        )

@@ -223,7 +223,7 @@ def test_a_field_that_a_checkpoint_does_not_know_stands_at_its_default():
 
 def test_a_checkpoint_of_another_version_is_refused():
     content = changed(to_bytes(fresh(settings()), settings()), lambda d: d.update(format=99))
-    with pytest.raises(ReleaseError, match="has format 99, not 2; finish the run with the version"):
+    with pytest.raises(ReleaseError, match="has format 99, not 3; finish the run with the version"):
         from_bytes(content, settings(), name="x", device=CPU)
 
 

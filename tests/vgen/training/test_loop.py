@@ -63,6 +63,13 @@ def test_a_run_ends_in_a_release_that_says_how_it_was_made(stills, tmp_path):
     assert network.fusion.weight.abs().sum() > 0
 
 
+def test_a_release_tells_what_it_started_from_and_not_where_that_lay(stills, tmp_path):
+    first = run(stills, tmp_path / "private")
+    second = run(stills, tmp_path / "again", start_from=str(first))
+    assert read_header(second).provenance["recipe"]["start_from"] == "trial.safetensors"
+    assert b"private" not in second.read_bytes()
+
+
 def test_both_stages_leave_a_release_each(stills, tmp_path):
     fidelity = run(stills, tmp_path, **GAN)
     perceptual = tmp_path / "trial-perceptual.safetensors"
