@@ -153,15 +153,15 @@ def race_lines(clip: Path, folder: Path, rounds: int) -> list[str]:
 
 
 def identity_lines(clip: Path, folder: Path, rounds: int) -> list[str]:
-    # A clip of a second for each worker: start-up is that of all that the whole clip keeps busy.
-    starts = [folder / "starts" / f"{number}.mp4" for number in range(usable_cpus())]
-    for path in starts:
-        make_clip(path, 1)
-    frames, few = _count(clip), sum(_count(path) for path in starts)
+    # A second for each worker: start-up is that of all whom the whole clip keeps busy.
+    short = folder / "start" / "clip.mp4"
+    make_clip(short, usable_cpus())
+    frames, few = _count(clip), _count(short)
+    spans = ["--span-frames", str(-(-few // usable_cpus()))]
     rows = ["| round | case | wall s | CPU s | frames/s | peak MB | others |", "| --- " * 7 + "|"]
     ratios = []
     for number in range(1, rounds + 1):
-        _, start = _vgen(starts[0].parent, folder / f"ids{number}", "identity")
+        _, start = _vgen(short.parent, folder / f"ids{number}", "identity", *spans)
         _, ours = _vgen(clip.parent, folder / f"id{number}", "identity")
         program = imageio_ffmpeg.get_ffmpeg_exe()
         coding = ["-c:v", "libx264", "-preset", "medium", "-crf", "18", "-g", "120"]
@@ -181,12 +181,13 @@ def spans_of(target: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _vgen(source: Path, target: Path, release: str) -> tuple[float, Measured]:
+def _vgen(source: Path, target: Path, release: str, *options: str) -> tuple[float, Measured]:
     import time
 
     began = time.time()
     command = [str(Path(sys.executable).with_name("vgen")), "enhance", str(source), str(target)]
-    run = measure([*command, "--release", release, "--address", "local"], env=environment())
+    command += ["--release", release, "--address", "local", *options]
+    run = measure(command, env=environment())
     if run.returncode:
         sys.exit(f"vgen ended with {run.returncode}:\n{run.output}")
     return began, run
