@@ -97,7 +97,7 @@ class PoolSettings:
     """Frames of an example; the window is cut from them."""
     side_px: int = 128
     """Height and width of a damaged picture, coded whole and cropped later at multiples of 8, so
-    that a crop has the codec's block grid where a video has it, and borders that no edge is."""
+    that a crop has the codec's block grid where a video has it."""
     scale: int = 1
     """The clean picture is this many times as large along each side: 1, 2 or 4."""
     mix: Mix = field(default_factory=Mix)

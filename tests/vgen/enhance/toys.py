@@ -27,7 +27,12 @@ CPU = torch.device("cpu")
 def small_network(scale=1, window=3, std=0.08):
     """A real architecture, tiny, with all weights random: a fresh one would add nothing."""
     settings = UNetSettings(
-        window=window, channels=4, encoder=(1, 0, 1), decoder=(0, 0), scale=scale
+        window=window,
+        channels=4,
+        encoder=(1, 0, 1),
+        decoder=(0, 0),
+        scale=scale,
+        surroundings=5,
     )
     network = TemporalUNet(settings, is_folded=True)
     generator = torch.Generator().manual_seed(window + scale)

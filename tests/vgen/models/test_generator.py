@@ -134,7 +134,8 @@ def test_channels_last_gives_the_same_picture():
 
 
 @pytest.mark.parametrize(
-    "settings", [small(1), small(2), small(4), small(1, 5), small(1, 3, 5), SIZES["tiny"]]
+    "settings",
+    [small(1), small(2), small(4), small(1, 5), small(1, 3, 11), small(2, 3, 11), SIZES["tiny"]],
 )
 def test_no_pixel_beyond_the_stated_radius_matters(settings):
     radius, multiple = receptive_radius(settings), unet_spec(settings).multiple_of
