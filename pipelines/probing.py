@@ -1,10 +1,10 @@
 """What one probe task finds: a video's facts, encoding, fields and spans, or a fault."""
 
 from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
-from pipelines.sources import drop_copies, local_copy, local_source
+from pipelines.sources import drop_copies, is_of_one, local_copy, local_source
 from vgen.config import DeinterlaceMode, Recipe
 from vgen.enhance.plan import plan_spans
-from vgen.errors import FullError, MediaError, ProbeError, StorageError
+from vgen.errors import MediaError, ProbeError, StorageError
 from vgen.media.encoders import resolve_encoding
 from vgen.media.facts import EncodePlan, VideoInfo
 from vgen.media.field_survey import survey_fields
@@ -40,6 +40,9 @@ def probe_source(
 
     Runs in a worker. Decodes a dozen frames, and some more to tell whether fields are in them.
     ``span_frames`` and ``row_bytes`` bound a span's frames and their pixels.
+
+    Raises:
+        StorageError: the store does not answer, or a disk is full; the run stops.
     """
     try:
         with isolated(ref.uri), process_ends_after(recipe.limits.seconds_per_file + HANG_GRACE_S):
@@ -53,9 +56,9 @@ def probe_source(
                 encode = resolve_container(ref.uri, info, encode, open_path=path)
     except MediaError as error:
         return ProbedVideo(fault=fault_of("probe", error))
-    except FullError:
-        raise  # a copy found no room; the next video would not either
     except StorageError as error:
+        if not is_of_one(error, ref):
+            raise
         # The listing showed it a moment ago: it went away, or may not be read.
         return ProbedVideo(fault=fault_of("probe", ProbeError(str(error), uri=ref.uri)))
     finally:

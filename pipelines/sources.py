@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.scratch import scratch
 from vgen import storage
-from vgen.errors import DecodeError, MissingError, StorageError
+from vgen.errors import DecodeError, FullError, MissingError, RefusedError, StorageError
 from vgen.media.facts import VideoInfo
 from vgen.records import VideoRef
 
@@ -30,13 +30,20 @@ def check_unchanged(ref: VideoRef) -> None:
     try:
         found = storage.stat(ref.uri)
     except StorageError as error:
-        if not (isinstance(error, MissingError) or storage.is_local(ref.uri)):
+        if not is_of_one(error, ref):
             raise
         raise DecodeError(f"the source went away during the run: {error}", uri=ref.uri) from error
     if found.etag != ref.etag:
         raise DecodeError(
             "the source changed during the run; the next run takes the new version", uri=ref.uri
         )
+
+
+def is_of_one(error: StorageError, ref: VideoRef) -> bool:
+    """Whether what a store says of ``ref`` is a matter of this object: others can be read."""
+    if isinstance(error, FullError):  # a copy found no room; the next would not either
+        return False
+    return isinstance(error, MissingError | RefusedError) or storage.is_local(ref.uri)
 
 
 @contextlib.contextmanager

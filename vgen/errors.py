@@ -11,6 +11,8 @@ VgenError
 |   `-- UnforeseenError   a fault of vgen's own, met in this file
 |-- StorageError          an object is missing, changed under us, or not ours to overwrite
 |   |-- MissingError      no object lies at this URI
+|   |-- RefusedError      this object may not be read or written; others may
+|   |-- DamagedError      an object that vgen wrote is not as it was written
 |   `-- FullError         a disk or a quota is used up
 `-- ReleaseError          a checkpoint or release does not fit the code or the recipe
 
@@ -33,6 +35,14 @@ class StorageError(VgenError):
 
 class MissingError(StorageError):
     """No object lies at this URI."""
+
+
+class RefusedError(StorageError):
+    """This object may not be read or written; others may."""
+
+
+class DamagedError(StorageError):
+    """An object that vgen wrote is not as it was written."""
 
 
 class FullError(StorageError):

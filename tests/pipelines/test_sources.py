@@ -11,7 +11,7 @@ from pipelines.release_files import resolve_release
 from pipelines.sources import drop_copies, local_copy
 from vgen import storage
 from vgen.config import Recipe
-from vgen.errors import FullError
+from vgen.errors import FullError, StorageError
 from vgen.records import VideoRef
 
 
@@ -56,6 +56,28 @@ def test_a_full_disk_is_no_fault_of_the_video(media, fetched, monkeypatch):
     spec = resolve_release("restore-tiny").spec
     with pytest.raises(FullError, match=r"cannot download .*: No space left on device"):
         probe_source(stored(media["mpeg4_avi"]), Recipe(), spec, None)
+
+
+def test_a_store_that_does_not_answer_is_no_fault_of_the_video(media, fetched, monkeypatch):
+    """It used to fail every video of the archive, one after the other."""
+
+    def unreachable(*arguments, **options):
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", unreachable)
+    spec = resolve_release("restore-tiny").spec
+    with pytest.raises(StorageError, match=r"cannot download .*: No route to host"):
+        probe_source(stored(media["mpeg4_avi"]), Recipe(), spec, None)
+
+
+def test_an_object_that_may_not_be_read_fails_its_video(media, fetched, monkeypatch):
+    def refused(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Access Denied")
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", refused)
+    spec = resolve_release("restore-tiny").spec
+    fault = probe_source(stored(media["mpeg4_avi"]), Recipe(), spec, None).fault
+    assert "not allowed" in fault.message
 
 
 def test_an_object_that_went_away_fails_its_video(media, fetched):

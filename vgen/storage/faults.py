@@ -21,11 +21,16 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from vgen.errors import FullError, MissingError, StorageError, VgenError
+from vgen.errors import FullError, MissingError, RefusedError, StorageError, VgenError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """What the system says where a disk or a quota is used up."""
 
+# What a store says of the keys that it was shown, and not of an object.
+_OF_ALL_OBJECTS = frozenset({
+    "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "RequestExpired",
+    "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
+})  # fmt: skip
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 
@@ -46,9 +51,7 @@ def translated(action: str, uri: str) -> Iterator[None]:
         reason = "the bucket does not exist" if code_of(error) == "NoSuchBucket" else "not found"
         raise MissingError(f"cannot {action} {uri!r}: {reason}") from error
     except _foreign_errors() as error:
-        is_full = isinstance(error, OSError) and error.errno in NO_ROOM
-        kind = FullError if is_full else StorageError
-        raise kind(f"cannot {action} {uri!r}: {_reason(error)}") from error
+        raise _kind(error)(f"cannot {action} {uri!r}: {_reason(error)}") from error
 
 
 def code_of(error: BaseException) -> str:
@@ -69,6 +72,13 @@ def _foreign_errors() -> tuple[type[Exception], ...]:
     http_errors = (aiohttp.ClientError,) if aiohttp is not None else ()
     store_errors = (BotoCoreError, ClientError, ResponseParserError, HTTPException)
     return (OSError, *store_errors, *http_errors)
+
+
+def _kind(error: Exception) -> type[StorageError]:
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return FullError
+    is_refused = isinstance(error, PermissionError) and code_of(error) not in _OF_ALL_OBJECTS
+    return RefusedError if is_refused else StorageError
 
 
 def _reason(error: Exception) -> str:
