@@ -18,7 +18,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from pipelines.analysis import Analysis, read_analysis
-from pipelines.claim import Publishing, obstacle, pending_uri, published_manifest
+from pipelines.claim import Publishing, obstacle, pending_uri, published_of
 from pipelines.jobs import VideoJob, chunk_of, read_video
 from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
 from pipelines.release_files import ReleaseRef
@@ -26,10 +26,10 @@ from pipelines.scratch import scratch
 from pipelines.sources import check_unchanged, local_source, unchanged
 from vgen import storage
 from vgen.config import Recipe
-from vgen.errors import MediaError, MissingError, VerifyError
+from vgen.errors import DamagedError, MediaError, MissingError, VerifyError
 from vgen.manifest import Manifest, chunk_prefix, pts_digest, write_manifest
 from vgen.media.assemble import assemble_video
-from vgen.media.chunk import read_facts
+from vgen.media.chunk import checked_media, read_facts
 from vgen.media.concat import ChunkSource
 from vgen.media.verify import verify_output
 from vgen.post.fit import fitting
@@ -124,6 +124,11 @@ def assemble(
     except MediaError as error:
         log.warning("%s failed: %s", stage, error)
         return Assembled(outcome=failed(job, fault_of(stage, error)))
+    except DamagedError as error:
+        log.warning("%s failed: %s", stage, error)
+        _drop_damaged([chunk_of(destination, job, span) for span in spans])
+        fault = VerifyError(f"{error}; the next run makes that chunk anew", uri=job.ref.uri)
+        return Assembled(outcome=failed(job, fault_of(stage, fault)))
     except MissingError:
         # Another run took the chunks, or an attempt of this task whose end was lost.
         published = _published_already(job, destination)
@@ -135,7 +140,8 @@ def assemble(
     seconds["assemble"] = time.process_time() - began
     if post.needs.frames:
         seconds["analyze"] = analysis.cpu_seconds
-    stills = [one.still for one in facts if one.still is not None]
+    # Chunks of an earlier run may hold stills that this one's recipe does not want shown.
+    stills = [one.still for one in facts if one.still is not None and recipe.report.stills]
     return Assembled(
         outcome=outcome,
         still=max(stills, key=lambda still: still.change, default=None),
@@ -178,8 +184,8 @@ def failed(job: VideoJob, fault: Fault) -> VideoOutcome:
 
 def _published_already(job: VideoJob, destination: str) -> VideoOutcome | None:
     """Return the outcome of what is published of this very work; None where nothing is."""
-    manifest = published_manifest(destination, job.output_path)
-    if manifest is None or manifest.work_key != job.work_key:
+    manifest = published_of(destination, job.output_path, job.work_key)
+    if manifest is None:
         return None
     return VideoOutcome(
         source_uri=job.ref.uri,
@@ -196,6 +202,14 @@ def _opened(uri: str) -> ChunkSource:
     open_chunk: Callable[[], BinaryIO] = partial(storage.open_read, uri)
     with open_chunk() as stream:
         return ChunkSource(open=open_chunk, facts=read_facts(stream, name=uri), name=uri)
+
+
+def _drop_damaged(uris: Sequence[str]) -> None:
+    for uri in uris:
+        try:
+            checked_media(storage.open_read(uri), name=uri).close()
+        except DamagedError:
+            storage.delete(uri)
 
 
 def _notes(facts: Sequence[ChunkFacts]) -> tuple[str, ...]:

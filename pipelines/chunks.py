@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.attempts import Attempts
+from pipelines.claim import published_of
 from pipelines.context import RunContext
 from pipelines.finishing import finish_of
 from pipelines.jobs import VideoJob, chunk_of, read_video_once
 from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
 from pipelines.release_files import release_path
 from pipelines.scratch import scratch, sweep_scratch
-from pipelines.sources import local_source, unchanged
+from pipelines.sources import check_unchanged, local_source, unchanged
 from pipelines.span import SpanRun, produce_chunk
 from vgen import storage
 from vgen.errors import MediaError, MissingError, StorageError
@@ -70,7 +71,7 @@ def produce_row(row: Row, enhancer: "Enhancer", context: RunContext) -> Row:
     began = time.time()
     job, span, uri = job_of(row, context)
     stop_uri = stop_uri_of(job, context)
-    if storage.exists(uri) or storage.exists(stop_uri):
+    if is_settled(job, uri, stop_uri, context):
         return result_row(row, began, is_reused=True)
     attempts = Attempts(uri, context.run_id)
     try:
@@ -94,6 +95,7 @@ def produce_row(row: Row, enhancer: "Enhancer", context: RunContext) -> Row:
             )
             path = folder / f"chunk.{job.encode.chunk_format}"
             facts = produce_chunk(run, enhancer, path, has_threads=context.has_threads)
+            check_unchanged(job.ref)  # what was decoded is of the version that the key names
             publish_chunk(path, uri)
     except MediaError as error:
         attempts.end()
@@ -103,6 +105,17 @@ def produce_row(row: Row, enhancer: "Enhancer", context: RunContext) -> Row:
         **result_row(row, began, frames=len(facts.frame_pts)),
         "first_frame_at": run.first_frame_at,
     }
+
+
+def is_settled(job: VideoJob, uri: str, stop_uri: str, context: RunContext) -> bool:
+    """Whether nothing is left to do for a span: its chunk is there, or its video is done or failed.
+
+    Ray repeats rows whose worker died. Their video may have been published meanwhile, by this run
+    or by another, and its chunks deleted.
+    """
+    if storage.exists(uri) or storage.exists(stop_uri):
+        return True
+    return published_of(context.destination, job.output_path, job.work_key) is not None
 
 
 def publish_chunk(path: Path, uri: str) -> None:

@@ -51,8 +51,11 @@ def obstacle(
     output_uri = storage.join(destination, output_path)
     if storage.is_local(destination):
         fault = _local_obstacle(destination, output_path)
-        if fault is not None:
-            return fault
+    else:
+        # The manifest's name is the longer one.
+        fault = storage.name_fault(manifest_uri(destination, output_path))
+    if fault is not None:
+        return fault
     if is_overwrite or not storage.exists(output_uri):
         return None
     size_bytes = storage.stat(output_uri).size_bytes
@@ -76,6 +79,12 @@ def published_manifest(destination: str, output_path: str) -> Manifest | None:
     except StorageError as error:
         log.warning("manifest left out: %s", error)
         return None
+
+
+def published_of(destination: str, output_path: str, work_key: str) -> Manifest | None:
+    """Return the manifest of an output if it is of this very work."""
+    manifest = published_manifest(destination, output_path)
+    return manifest if manifest is not None and manifest.work_key == work_key else None
 
 
 def _local_obstacle(destination: str, output_path: str) -> str | None:

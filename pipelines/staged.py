@@ -17,6 +17,7 @@ from pipelines.attempts import Attempts
 from pipelines.chunks import (
     Row,
     fault_row,
+    is_settled,
     job_of,
     load_enhancer,
     pack,
@@ -29,10 +30,9 @@ from pipelines.context import RunContext
 from pipelines.finishing import finish_of
 from pipelines.outcome import HANG_GRACE_S, isolated, process_ends_after
 from pipelines.scratch import scratch
-from pipelines.sources import local_source, unchanged
+from pipelines.sources import check_unchanged, local_source, unchanged
 from pipelines.span import SpanRun, decoded, enhanced, picker_of
 from pipelines.stages import StageClock
-from vgen import storage
 from vgen.errors import MediaError
 from vgen.media.chunk import seal
 from vgen.media.decode import DecodeStats, NeedsSequential
@@ -50,7 +50,7 @@ def decode_row(row: Row, context: RunContext) -> Row:
     began = time.time()
     job, span, uri = job_of(row, context)
     stop_uri = stop_uri_of(job, context)
-    if storage.exists(uri) or storage.exists(stop_uri):
+    if is_settled(job, uri, stop_uri, context):
         return _with_frames(result_row(row, began, is_reused=True), _NO_PLANES, _NO_PTS, None)
     limit_s = context.recipe.limits.seconds_per_file
     clock = StageClock(time.process_time)
@@ -142,6 +142,7 @@ def encode_row(row: Row, context: RunContext) -> Row:
                 "stage_cpu_seconds": {**facts.stage_cpu_seconds, **clock.seconds},
             }
             seal(path, facts.model_copy(update=told))
+            check_unchanged(job.ref)
             publish_chunk(path, uri)
         Attempts(uri, context.run_id).end()
         return {**_small(row), "frames": len(chunk.frame_pts), "ended": time.time()}

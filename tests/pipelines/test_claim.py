@@ -2,12 +2,15 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
+from pipelines import chunks
 from pipelines.attempts import MAX_ATTEMPTS
 from pipelines.claim import Publishing, obstacle, pending_uri
 from pipelines.sources import check_unchanged, unchanged
+from pipelines.span import produce_chunk
 from tests.pipelines.bare import bare
 from tests.spans import ref_of
 from tests.vgen.test_manifest import manifest_of
@@ -114,6 +117,66 @@ def test_runs_that_work_on_one_video_at_the_same_time_all_end_well(media, tmp_pa
     with ThreadPoolExecutor(MAX_ATTEMPTS) as pool:
         assert list(pool.map(run, range(MAX_ATTEMPTS))) == ["done"] * MAX_ATTEMPTS
     assert not list((tmp_path / "out" / "_vgen" / "chunks").iterdir())
+
+
+def test_a_row_that_comes_back_after_its_video_was_published_leaves_nothing(produced, tmp_path):
+    """Ray repeats all rows of a block whose worker died."""
+    assert produced.assemble().outcome.status == "done"
+    assert all(row["is_reused"] for row in produced.produce())
+    assert not list((tmp_path / "out" / "_vgen" / "chunks").rglob("*"))
+
+
+def test_a_chunk_that_was_damaged_fails_its_video_and_is_made_anew(produced, tmp_path):
+    """It used to stop every run until somebody deleted it by hand."""
+    (chunk,) = (tmp_path / "out" / "_vgen" / "chunks").rglob("0*")
+    content = chunk.read_bytes()
+    for damaged in (content[:-1], bytes([content[0] ^ 1]) + content[1:]):
+        chunk.write_bytes(damaged)
+        outcome = produced.assemble().outcome
+        assert outcome.status == "failed"
+        assert outcome.error.message.startswith(str(chunk))
+        assert "the next run makes that chunk anew" in outcome.error.message
+        assert not chunk.exists()
+        chunk.write_bytes(content)
+    chunk.unlink()
+    assert not any(row["is_reused"] for row in produced.produce())
+    assert produced.assemble().outcome.status == "done"
+
+
+def test_what_was_made_of_a_source_that_then_changed_is_not_kept(media, tmp_path, monkeypatch):
+    source = shutil.copy(media["vfr_mp4"], tmp_path / "vfr.mp4")
+    one = bare(source, tmp_path / "out", RECIPE, span_frames=None)
+
+    def meanwhile(*arguments, **options):
+        facts = produce_chunk(*arguments, **options)
+        with source.open("ab") as file:
+            file.write(b"more")
+        return facts
+
+    monkeypatch.setattr(chunks, "produce_chunk", meanwhile)
+    (row,) = one.produce()
+    assert "the source changed during the run" in row["fault"]
+    assert not list((tmp_path / "out" / "_vgen" / "chunks").rglob("0*"))
+
+
+def test_stills_of_an_earlier_run_are_not_shown_where_none_are_wanted(media, tmp_path):
+    one = bare(media["vfr_mp4"], tmp_path / "out", RECIPE, span_frames=None)
+    one.produce()
+    recipe = RECIPE.model_copy(
+        update={"report": RECIPE.report.model_copy(update={"stills": False})}
+    )
+    assert one.assemble().still is not None
+    other = bare(media["vfr_mp4"], tmp_path / "other", RECIPE, span_frames=None)
+    other.produce()
+    other = replace(other, context=replace(other.context, recipe=recipe))
+    assert other.assemble().still is None
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("a?versionId=1.mp4", "with '?versionId=' in it"), ("a" * 1020, "more than")]
+)
+def test_a_name_that_no_bucket_takes_is_told(name, why):
+    assert why in obstacle("s3://bucket/out", name, "key", is_overwrite=False)
 
 
 def test_a_source_that_changes_while_it_is_read_is_its_own_fault(tmp_path):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from vgen.errors import StorageError
+from vgen.errors import DamagedError
 from vgen.records import ChunkFacts, Record
 
 _MAGIC = b"vgenchk1"
@@ -52,7 +52,7 @@ def read_facts(file: BinaryIO, *, name: str = "chunk") -> ChunkFacts:
     """Read the facts of a chunk object; two small reads at its end.
 
     Raises:
-        StorageError: the object is cut off, not a chunk, or contradicts itself.
+        DamagedError: the object is cut off, not a chunk, or contradicts itself.
     """
     return _read_footer(file, name).facts
 
@@ -63,7 +63,7 @@ def media_reader(file: BinaryIO, *, name: str = "chunk") -> BinaryIO:
     Closing it closes ``file``.
 
     Raises:
-        StorageError: as ``read_facts``.
+        DamagedError: as ``read_facts``.
     """
     size_bytes = _read_footer(file, name).media_size_bytes
     return io.BufferedReader(_Window(file, size_bytes), _BLOCK_BYTES)
@@ -76,7 +76,7 @@ def checked_media(file: BinaryIO, *, name: str = "chunk") -> BinaryIO:
     file on the way, so that it is not fetched again. Closing what is returned closes ``file``.
 
     Raises:
-        StorageError: the object was damaged after it was written, or as ``read_facts``.
+        DamagedError: the object was damaged after it was written, or as ``read_facts``.
     """
     footer = _read_footer(file, name)
     copy = None if _is_local(file) else tempfile.TemporaryFile()  # noqa: SIM115 - is returned
@@ -91,7 +91,7 @@ def checked_media(file: BinaryIO, *, name: str = "chunk") -> BinaryIO:
     if digest.hexdigest() != footer.media_sha256:
         if copy is not None:
             copy.close()
-        raise StorageError(f"{name} was damaged after it was written; delete it and run again")
+        raise DamagedError(f"{name} was damaged after it was written")
     if copy is None:
         return io.BufferedReader(_Window(file, footer.media_size_bytes), _BLOCK_BYTES)
     file.close()
@@ -115,20 +115,19 @@ def _read_footer(file: BinaryIO, name: str) -> _Footer:
         tail = file.read(_TAIL_BYTES)
         length = int.from_bytes(tail[:8], "little") if tail[8:] == _MAGIC else 0
     if not 0 < length <= min(_MAX_FOOTER_BYTES, size_bytes - _TAIL_BYTES):
-        raise StorageError(f"{name} is cut off or not a chunk; delete it and run again")
+        raise DamagedError(f"{name} is cut off or not a chunk")
     file.seek(size_bytes - _TAIL_BYTES - length)
     try:
         footer = _Footer.model_validate_json(file.read(length))
     except ValidationError as error:
-        raise StorageError(
-            f"{name} has facts that cannot be read ({error.error_count()} faults); "
-            "delete it and run again"
+        raise DamagedError(
+            f"{name} has facts that cannot be read ({error.error_count()} faults)"
         ) from error
     fault = _contradiction(footer.facts)
     if footer.media_size_bytes != size_bytes - _TAIL_BYTES - length:
         fault = f"holds {size_bytes - _TAIL_BYTES - length} bytes of media, not as recorded"
     if fault:
-        raise StorageError(f"{name} contradicts itself: {fault}; delete it and run again")
+        raise DamagedError(f"{name} contradicts itself: {fault}")
     return footer
 
 

@@ -67,6 +67,11 @@ def exists(uri: str) -> bool:
     return True
 
 
+def name_fault(uri: str) -> str | None:
+    """Say why no object of a store can have the name ``uri``; None where it can."""
+    return None if is_local(uri) else remote.name_fault(uri)
+
+
 def is_folder(uri: str) -> bool:
     """Whether objects can lie below ``uri``: a local folder, or a prefix with objects below it."""
     return _store(uri).is_folder(uri)

@@ -31,6 +31,8 @@ PARALLEL_DELETES = 16
 S3FS_RETRIES = 2
 """Rounds that s3fs makes around botocore's own attempts, for bodies that break off half-way. With
 30 s to wait for each of 5 attempts, a server that hangs is given up after 5 minutes."""
+MAX_KEY_BYTES = 1024
+"""Longest key that S3 takes."""
 MAX_PARTS = 9_000
 """S3 takes 10,000."""
 
@@ -46,6 +48,16 @@ def stat(uri: str) -> ObjectStat:
     if found["type"] == "directory":
         raise StorageError(f"expected an object, {uri!r} is a folder")
     return _object_stat(uri, found)
+
+
+def name_fault(uri: str) -> str | None:
+    if not _is_s3(uri):
+        return None
+    if "?versionId=" in uri:  # s3fs would cut it off and read another object
+        return f"{uri!r}: a name with '?versionId=' in it cannot be used"
+    if len(uri.partition("://")[2].partition("/")[2].encode()) > MAX_KEY_BYTES:
+        return f"{uri!r}: a name of more than {MAX_KEY_BYTES} bytes cannot be used"
+    return None
 
 
 def is_folder(uri: str) -> bool:
@@ -200,8 +212,9 @@ def _client(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         arguments = _s3_arguments() if scheme == "s3" else kind._get_kwargs_from_urls(uri)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{scheme}:// cannot be used: {error}") from error
-    if scheme == "s3" and "?versionId=" in uri:  # s3fs would cut it off and read another object
-        raise StorageError(f"{uri!r}: a name with '?versionId=' in it cannot be used")
+    fault = name_fault(uri)
+    if fault is not None:
+        raise StorageError(fault)
     environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
     key = (os.getpid(), scheme, repr(arguments), environment)
     with _lock:
