@@ -17,6 +17,7 @@ from vgen.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 
+NOTE = "out of memory on the device: smaller batches or tiles were used"
 MIN_SIDE = 64
 """Tiles are not made smaller than this many pixels before running out of memory is final."""
 MOST_WINDOWS_CPU = 1
@@ -111,14 +112,16 @@ class Memory:
             limits: Where to start.
             height: Of the padded frame.
             width: Of the padded frame.
-            notes: Told the first time.
+            notes: Of the caller's video; told where pieces are smaller than without running out.
 
         Raises:
             torch.OutOfMemoryError: even the smallest piece does not fit.
         """
         while True:
             if self._stepped is not None:
-                limits = limits.within(self._stepped)
+                asked, limits = limits, limits.within(self._stepped)
+                if limits != asked and NOTE not in notes:
+                    notes.append(NOTE)
             try:
                 return self._in_pieces(function, inputs, limits, height, width)
             except torch.OutOfMemoryError:
@@ -126,8 +129,6 @@ class Memory:
                 if smaller is None:
                     raise
             # Outside of the handler, whose traceback keeps the failed call's tensors alive.
-            if self._stepped is None:
-                notes.append("out of memory on the device: smaller batches or tiles were used")
             log.warning("out of memory at %sx%s: stepping down to %s", width, height, smaller)
             self._stepped = smaller
             if inputs[0][0].is_cuda:

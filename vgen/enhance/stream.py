@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import av
+import torch
 from torch import Tensor
 
 from vgen.enhance.coding import Coding, target_coding
@@ -122,7 +123,7 @@ def _restored(
                 yield _Pair(source=_Source(frame=frame, planes=planes), residual_nchw=None)
         return
     shown = _shown(frames, span, converter, source, is_wanted)
-    for item, residual_nchw in enhancer.residuals(shown, notes=notes):
+    for item, residual_nchw in _fitting(enhancer.residuals(shown, notes=notes), uri):
         if not residual_nchw.isfinite().all():
             raise EnhanceError(
                 f"release {enhancer.header.name} gives values for a frame that are no numbers",
@@ -130,6 +131,18 @@ def _restored(
                 pts=item.frame.pts,
             )
         yield _Pair(source=item, residual_nchw=residual_nchw)
+
+
+def _fitting(
+    residuals: Iterator[tuple[_Source, Tensor]], uri: str
+) -> Iterator[tuple[_Source, Tensor]]:
+    """Hand on what the network makes; frames too large for the device are this video's fault."""
+    try:
+        yield from residuals
+    except torch.OutOfMemoryError as error:
+        raise EnhanceError(
+            "its frames do not fit into the device's memory, even in the smallest pieces", uri=uri
+        ) from error
 
 
 def _entering(

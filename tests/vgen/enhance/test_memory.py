@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vgen.enhance.memory import MIN_SIDE, Limits, Memory
+from vgen.enhance.memory import MIN_SIDE, NOTE, Limits, Memory
 from vgen.models.spec import ModelSpec
 
 SPEC = ModelSpec(
@@ -60,6 +60,16 @@ def test_stepping_down_is_noted_once_and_lasts():
     assert function.calls == [(1, 1, 192, 256)] * 4
 
 
+def test_the_next_video_is_told_too_unless_it_is_small_enough_anyway():
+    held, notes, small = memory(), [], []
+    function = Narrow(192 * 256)
+    run(held, function, torch.rand(4, 1, 192, 256), notes=[])
+    run(held, function, torch.rand(4, 1, 192, 256), notes=notes)
+    run(held, function, torch.rand(1, 1, 192, 256), notes=small, batch=1)
+    assert notes == [NOTE]
+    assert small == []
+
+
 def test_a_device_too_small_for_the_smallest_tile_is_an_error():
     function = Narrow(10)
     with pytest.raises(torch.OutOfMemoryError, match="no room"):
@@ -90,7 +100,7 @@ def test_frames_too_large_for_the_bytes_allowed_are_cut_into_tiles_that_fit():
     assert 16 * 10**6 * seen / (2048 * 4096) <= 10**6
 
 
-def run(held, function, inputs, notes):
-    start = Limits(batch=4, side=None)
+def run(held, function, inputs, notes, batch=4):
+    start = Limits(batch=batch, side=None)
     windows = [[frame[None]] for frame in inputs]
     return held.run(function, windows, start, height=192, width=256, notes=notes)

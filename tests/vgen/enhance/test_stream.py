@@ -272,3 +272,17 @@ def test_running_out_of_memory_loses_no_frame():
     expected = restored(enhancer_of(roomy, roomy.spec), frames, video_of("gray", 256, 16))
     assert_same(pixels_of(got), pixels_of(expected))
     assert notes == ["out of memory on the device: smaller batches or tiles were used"]
+
+
+def test_frames_that_fit_in_no_piece_are_a_fault_of_their_video():
+    """It used to stop the run, and every run after it at the same video."""
+
+    class Full(Shift):
+        def residual(self, features_ntchw):
+            raise torch.OutOfMemoryError("no room")
+
+    enhancer = enhancer_of(Full(1, 1), Shift(1, 1).spec)
+    with pytest.raises(EnhanceError, match=r"do not fit into the device's memory.*film.mkv"):
+        restored(
+            enhancer, noise_frames("gray", 256, 16, 5), video_of("gray", 256, 16), uri="film.mkv"
+        )
