@@ -142,7 +142,10 @@ def plan_run(
         _refuse_obstructed(todo, names, destination, is_overwrite=is_overwrite)
         with (
             probed_path.open(encoding="utf-8") as lines,
-            pq.ParquetWriter(path, PLAN_SCHEMA, compression="zstd") as writer,
+            # Statistics would hold the longest texts twice, in a footer that every reader reads.
+            pq.ParquetWriter(
+                path, PLAN_SCHEMA, compression="zstd", write_statistics=False
+            ) as writer,
         ):
             # A refused video has no rows; its line is passed over.
             planned = (pair for pair in zip(todo, lines, strict=True) if pair[0].status == "todo")
