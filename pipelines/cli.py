@@ -26,6 +26,7 @@ from pipelines.terminal import (
     console,
     reraise_if_debugging,
     say,
+    shown,
 )
 from vgen.config import describe_faults
 from vgen.errors import VgenError
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str, status: int) -> int:
-    console.print(f"vgen: {message}", markup=False, style="red")
+    console.print(f"vgen: {shown(message)}", markup=False, style="red")
     return status
 
 

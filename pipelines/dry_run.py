@@ -11,6 +11,7 @@ from rich.text import Text
 from pipelines.cluster import connected, idle_cluster
 from pipelines.progress import duration
 from pipelines.run import Request, is_settled, prepare, videos_of
+from pipelines.terminal import shown
 from vgen.manifest import new_run_id, utc_now
 from vgen.records import Fault, Record
 
@@ -113,12 +114,12 @@ def show_plan(outlook: Outlook, console: Console) -> None:
         if video.error is not None:
             remarks.insert(0, video.error.message)
         table.add_row(
-            Text(video.source_uri),
+            Text(shown(video.source_uri)),
             "refused" if video.status == "failed" else video.status,
             str(video.frames),
             duration(video.duration_s),
             str(video.spans),
-            Text("; ".join(remarks)),
+            Text(shown("; ".join(remarks))),
         )
     console.print(table)
     console.print(

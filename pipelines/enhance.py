@@ -105,11 +105,13 @@ def run_plan(
     missing: dict[int, int] = {}
     rows: list[Row] = []
     faults: dict[int, Fault] = {}
+    unmade: dict[int, int] = {}
 
     def settle(index: int, assembled: Assembled) -> None:
         result.settle(index, assembled)
         if assembled.outcome.status == "failed":
             progress.videos_failed += 1
+            progress.frames_given_up += unmade.get(index, 0)
         else:
             progress.videos_done += 1
 
@@ -120,7 +122,9 @@ def run_plan(
             todo = [n for n, uri in enumerate(_chunk_uris(video, context)) if uri not in there]
             reused = set(range(len(video.spans))) - set(todo)
             result.num_reused += len(reused)
-            progress.frames_reused += sum(video.spans[n][1] - video.spans[n][0] for n in reused)
+            lengths = [stop - start for start, stop in video.spans]
+            unmade[index] = sum(lengths[n] for n in todo)
+            progress.frames_reused += sum(lengths[n] for n in reused)
             missing[index] = len(todo)
             rows += [{"video": index, "row_group": video.row_group, "span": n} for n in todo]
             if not todo:
@@ -132,7 +136,9 @@ def run_plan(
                 if row["fault"] and index not in faults:
                     faults[index] = Fault.model_validate_json(str(row["fault"]))
                     settle(index, _failed(videos[index], faults[index]))
-                progress.add_frames(int(str(row["frames"])))
+                frames = int(str(row["frames"]))
+                unmade[index] -= frames
+                progress.add_frames(frames)
                 missing[index] -= 1
                 if missing[index] == 0 and index not in faults:
                     crew.submit(index, videos[index])

@@ -5,6 +5,7 @@ from rich.console import Console
 from pipelines.probing import probe_source
 from pipelines.progress import duration
 from pipelines.release_files import resolve_release
+from pipelines.terminal import shown
 from vgen import storage
 from vgen.config import Recipe
 from vgen.errors import ProbeError
@@ -75,4 +76,4 @@ def show_inspection(found: Inspection, console: Console) -> None:
     facts |= {f"dropped {n}": text for n, text in enumerate(encode.dropped, 1)}
     facts |= {f"note {n}": text for n, text in enumerate((*info.notes, *encode.notes), 1)}
     for name, text in facts.items():
-        console.print(f"{name:>10}  {text}", markup=False)
+        console.print(f"{name:>10}  {shown(text)}", markup=False)

@@ -28,9 +28,10 @@ class Progress:
     videos_failed: int = 0
     frames_done: int = 0
     frames_reused: int = 0
+    frames_given_up: int = 0
+    """Of videos that failed: nobody will make them."""
     phase: str = "starting workers"
     _began: float = field(default_factory=time.monotonic)
-    _first_frame_at: float | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -51,8 +52,6 @@ class Progress:
 
     def add_frames(self, frames: int) -> None:
         """Count frames of a chunk that was finished in this run."""
-        if self._first_frame_at is None:
-            self._first_frame_at = self._began
         self.frames_done += frames
         self.phase = "enhancing"
 
@@ -66,7 +65,8 @@ class Progress:
         elapsed = time.monotonic() - self._began
         if self.frames_done:
             rate = self.frames_done / elapsed
-            left = max(0, self.num_frames - self.frames_done - self.frames_reused)
+            settled_frames = self.frames_done + self.frames_reused + self.frames_given_up
+            left = max(0, self.num_frames - settled_frames)
             parts += [f"{rate:.1f} frames/s", f"{duration(left / rate)} left"]
         else:
             parts.append(f"{self.phase}, {duration(elapsed)}")

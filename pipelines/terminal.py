@@ -5,6 +5,7 @@ Progress and messages go to stderr; a command's one JSON document goes to stdout
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -20,6 +21,9 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 T = TypeVar("T")
 
+# All of C0 and C1 but tabs and the ends of lines.
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 
 class StoppedError(Exception):
     """Infrastructure stopped the run after it had started; a rerun goes on."""
@@ -27,7 +31,12 @@ class StoppedError(Exception):
 
 def say(line: str) -> None:
     """Print a line for people on stderr."""
-    console.print(f"vgen: {line}", markup=False)
+    console.print(f"vgen: {shown(line)}", markup=False)
+
+
+def shown(text: str) -> str:
+    """Return ``text`` without what would command a terminal: a file's name may hold anything."""
+    return _COMMANDS.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def print_document(document: str) -> None:
@@ -41,16 +50,23 @@ def guarded(work: Callable[[], T]) -> T:
     try:
         with _native_messages_aside():
             return work()
-    except (ConfigError, ReleaseError, StoppedError, KeyboardInterrupt):
+    except (StoppedError, KeyboardInterrupt):
         raise
     except VgenError as error:
+        # Ray raises what a worker raised as an error of both kinds.
+        if isinstance(error, ConfigError | ReleaseError) and not _is_rays(error):
+            raise
         raise StoppedError(_sentence(error)) from error
     except Exception as error:
         # What nobody foresaw stops the run as well, and 1 would say that it had finished.
-        is_rays = type(error).__module__.split(".")[0] == "ray"
+        is_rays = _is_rays(error)
         told = "Ray stopped the run: " if is_rays else f"stopped by {type(error).__name__}: "
         remedy = "" if is_rays or isinstance(error, OSError) else " (VGEN_DEBUG=1 shows where)"
         raise StoppedError(f"{_sentence(error, told)}{remedy}") from error
+
+
+def _is_rays(error: BaseException) -> bool:
+    return type(error).__module__.split(".")[0] == "ray"
 
 
 @contextlib.contextmanager

@@ -4,15 +4,18 @@ import io
 import json
 
 import pytest
+from ray.exceptions import RayTaskError
 from rich.console import Console
 
 from pipelines.cli import main
 from pipelines.dry_run import Outlook, OutlookVideo, show_plan
 from pipelines.places import check_apart
+from pipelines.progress import Progress
 from pipelines.run import Request, prepare
-from pipelines.terminal import StoppedError, guarded
+from pipelines.terminal import StoppedError, guarded, say
 from tests.media_factory import Media
 from vgen.config import Recipe
+from vgen.errors import ReleaseError
 
 
 @pytest.fixture
@@ -165,6 +168,31 @@ def test_a_pattern_that_is_none_is_refused(archive, tmp_path, capsys):
     for command in ("plan", "enhance"):
         said = refused(capsys, command, f"{archive}/**.mp4", tmp_path / "out")
         assert "the pattern '**.mp4' is not one: ** stands for folders, as in **/*.mp4" in said
+
+
+def test_a_files_name_does_not_command_the_terminal(capsys):
+    say("'\x1b]0;owned\x07\x1b[2Jab.mp4' \x9b31m failed")
+    told = capsys.readouterr().err
+    assert told == "vgen: '\\x1b]0;owned\\x07\\x1b[2Jab.mp4' \\x9b31m failed\n"
+
+
+def test_frames_of_a_video_that_failed_are_not_waited_for():
+    progress = Progress(num_videos=2, num_frames=1100)
+    progress.add_frames(100)
+    progress.videos_done = progress.videos_failed = 1
+    progress.frames_given_up = 1000
+    assert "0 s left, 1 failed" in progress.line()
+
+
+def test_a_refusal_that_comes_out_of_a_worker_is_a_stop():
+    """Nothing was started, says status 2; this run was."""
+
+    def work():
+        told = "vgen.errors.ReleaseError: it is gone"
+        raise RayTaskError("enhance", told, ReleaseError("it is gone")).as_instanceof_cause()
+
+    with pytest.raises(StoppedError, match="it is gone"):
+        guarded(work)
 
 
 def test_what_stops_a_run_is_said_once():
