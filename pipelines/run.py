@@ -122,7 +122,7 @@ def execute(
         StorageError, ray.exceptions.RayError: infrastructure failed; a rerun goes on.
     """
     started = clock()
-    # A night without a new video costs a listing, and no start of Ray.
+    # A night without a new video starts no Ray.
     if is_settled(prepared):
         return execute_on(idle_cluster(), prepared, say=say, clock=clock, started=started)
     with connected(prepared.request.address) as cluster:
