@@ -32,7 +32,15 @@ chapters)."""
 _APPLE_HEVC = "hvc1"  # players of Apple refuse FFmpeg's default, hev1
 # Headers that are written and come back as another codec: mp4 has one name for all MPEG sound.
 _MISNAMED = {("mp4", "mp1"), ("mp4", "mp2")}
-_STALE = ("encoder", "duration", "bps", "number_of_frames", "number_of_bytes", "vendor_id")
+_STALE = (
+    "alpha_mode",
+    "encoder",
+    "duration",
+    "bps",
+    "number_of_frames",
+    "number_of_bytes",
+    "vendor_id",
+)
 _STALE_CONTAINER = ("major_brand", "minor_version", "compatible_brands")
 IMAGES = {
     "mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"),

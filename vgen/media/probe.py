@@ -128,6 +128,8 @@ def _describe(
         planar, has_alpha = planar_name(frame.format.name)
     except ValueError as error:
         raise ProbeError(f"pixel format {frame.format.name} is not supported", uri=uri) from error
+    # WebM keeps alpha beside the picture, where FFmpeg's own decoders do not look.
+    has_alpha = has_alpha or stream.metadata.get("alpha_mode") == "1"
     tagged = tagged_color(stream, frame)
     color, notes = resolved_color(tagged, frame.format.name, frame.height)
     video = facts.VideoStream(

@@ -102,6 +102,9 @@ def survey(
         is_reordered=bool(stream.codec_context.has_b_frames),
         time_base=tick,
     )
+    # DivX packs a P and a B picture into one chunk, and FFmpeg infers its PTS as if it did not.
+    if container.format.name == "avi" and any(a >= b for a, b in pairwise(look.pts)):
+        access = "ordinal"
     plan = partial(
         plan_timeline,
         time_base=tick,

@@ -112,6 +112,17 @@ def test_alpha_is_noted(media):
     assert "its transparency (alpha) is dropped" in info.notes
 
 
+def test_alpha_beside_the_picture_is_noted(tmp_path):
+    source = tmp_path / "alpha.webm"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.2,format=yuva420p", "-c:v", "libvpx-vp9",
+        "-cpu-used", "8", "-deadline", "realtime", source,
+    )  # fmt: skip
+    assert info_of(source).video.has_alpha
+    run_ffmpeg("-i", source, "-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p", tmp_path / "plain.webm")
+    assert not info_of(tmp_path / "plain.webm").video.has_alpha
+
+
 @pytest.mark.parametrize(
     ("clip", "rate"),
     [("h264_mp4", 25), ("ntsc_mp4", Fraction(30_000, 1001)), ("h264_ts", 25), ("gif", 10),
