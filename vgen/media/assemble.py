@@ -190,6 +190,7 @@ def _video_packets(video: VideoStream, job: Job) -> Iterator[_Timed]:
         job.plan.time_base,
         last_duration=job.last_duration,
         shift_pts=job.shift_pts,
+        is_late_mp4=job.plan.container != "mkv" and job.frame_pts[0] + job.shift_pts > 0,
     ):
         assert packet.dts is not None
         packet.stream = video

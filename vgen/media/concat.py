@@ -88,6 +88,7 @@ def concatenated_packets(
     *,
     last_duration: int,
     shift_pts: int,
+    is_late_mp4: bool = False,
 ) -> Iterator[AnyPacket]:
     """Yield the video's packets in decoding order, with final PTS, DTS and duration.
 
@@ -99,11 +100,15 @@ def concatenated_packets(
         time_base: Seconds per tick.
         last_duration: Ticks for which the last frame is shown.
         shift_pts: Ticks to add to every time.
+        is_late_mp4: The packets are for an mp4 or mov track that begins after 0.
 
     Raises:
         StorageError: a chunk is damaged, or was encoded with other settings than the first.
     """
     run_up = _run_up(chunks, frame_pts, last_duration)
+    left_over = 0
+    if is_late_mp4:
+        run_up, left_over = _begun_at_first(run_up, chunks)
     delay = len(run_up)
     extradata: bytes | None = None
     place = 0
@@ -124,7 +129,8 @@ def concatenated_packets(
                 dts = frame_pts[early] if early >= 0 else frame_pts[0] - sum(run_up[early:])
                 packet.time_base = time_base
                 packet.pts, packet.dts = pts + shift_pts, dts + shift_pts
-                packet.duration = after - pts
+                is_last = place + number + 1 == len(frame_pts)
+                packet.duration = after - pts + (left_over if is_last else 0)
                 yield packet
         place += len(one.facts.frame_pts)
 
@@ -169,6 +175,23 @@ def _run_up(
     durations = {start: stop - start for start, stop in pairwise(ends)}
     del durations[chunks[-1].facts.packet_pts[-1]]
     return list(durations.values())
+
+
+def _begun_at_first(run_up: Sequence[int], chunks: Sequence[ChunkSource]) -> tuple[list[int], int]:
+    """Return gaps of DTS with which FFmpeg begins an mp4 track at its first frame.
+
+    In a track that does not begin at 0, that is where PTS and DTS are closest among the first
+    packets: no DTS may be farther from the first one than its PTS is. So the shorter gaps come
+    first, and too long ones are cut. What is cut off is returned too, for the last packet to last
+    longer: the track's length is what all DTS and that come to.
+    """
+    coded = [pts for one in chunks for pts in one.facts.packet_pts[: len(run_up) + 1]]
+    steps = [pts - coded[0] for pts in coded[1 : len(run_up) + 1]]
+    gaps: list[int] = []
+    for number, gap in enumerate(sorted(run_up)):
+        room = min(steps[number:]) - (len(run_up) - number - 1) - sum(gaps)
+        gaps.append(max(1, min(gap, room)))
+    return gaps, sum(run_up) - sum(gaps)
 
 
 def _reorder_depth(facts: ChunkFacts) -> int:

@@ -397,3 +397,18 @@ def test_a_head_without_room_is_refused(tmp_path):
     path.write_bytes(b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67\xff" + tracks)
     with pytest.raises(ValueError, match="no room in the tracks: -12 bytes are left"):
         patch_tracks(path, {0: TrackPatch(pixel_aspect=Fraction(2))})
+
+
+@pytest.mark.parametrize("kept", ["lt(n,30)+not(mod(n,6))", "lt(n,45)+eq(n,49)", "not(mod(n,6))"])
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_picture_that_begins_late_and_ends_with_long_frames_keeps_its_times(
+    tmp_path, kept, codec
+):
+    """Phones write such files; FFmpeg began the track at the second picture."""
+    source = tmp_path / "late.mp4"
+    run_ffmpeg(
+        "-itsoffset", "0.04", "-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=2",
+        "-vf", f"select={kept.replace(',', chr(92) + ',')}", "-fps_mode", "passthrough",
+        "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", source,
+    )  # fmt: skip
+    checked(source, tmp_path, codec)
