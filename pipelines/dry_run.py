@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -108,7 +108,9 @@ def show_plan(outlook: Outlook, console: Console) -> None:
     """Print the plan for people."""
     table = Table(title=f"plan with {outlook.release}", title_justify="left")
     for name in ("source", "status", "frames", "length", "spans", "what to know"):
-        table.add_column(name, justify="right" if name in {"frames", "length", "spans"} else "left")
+        # Names share their beginnings: what is cut off would be what tells them apart.
+        justify: JustifyMethod = "right" if name in {"frames", "length", "spans"} else "left"
+        table.add_column(name, justify=justify, overflow="fold")
     for video in outlook.videos:
         remarks = [*(f"dropped: {what}" for what in video.dropped), *video.notes]
         if video.error is not None:

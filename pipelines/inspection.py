@@ -40,7 +40,8 @@ def inspect_file(file: str) -> Inspection:
     recipe = Recipe()
     probed = probe_source(ref, recipe, resolve_release(recipe.release).spec, None)
     if probed.fault is not None or probed.info is None or probed.encode is None:
-        raise ProbeError(probed.fault.message if probed.fault else "nothing found", uri=uri)
+        message = probed.fault.message if probed.fault else "nothing found"
+        raise ProbeError(message.removesuffix(f" ({uri})"), uri=uri)  # which says it as well
     return Inspection(uri=uri, info=probed.info, encode=probed.encode, spans=len(probed.spans))
 
 

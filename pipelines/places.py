@@ -1,8 +1,8 @@
 """Where a command may read and write, judged before it starts anything."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from pipelines.listing import finds_outputs, is_glob
+from pipelines.listing import VIDEO_SUFFIXES, finds_outputs, is_glob
 from vgen import storage
 from vgen.errors import ConfigError
 
@@ -43,6 +43,16 @@ def check_destination(destination: str, *, is_dry: bool) -> None:
     except UnicodeEncodeError as error:
         # Plans, manifests and reports name outputs, and JSON cannot hold such a name.
         raise ConfigError(f"the name {destination!r} is not UTF-8; choose another one") from error
+    if storage.is_local(destination) and Path(destination).is_file():
+        raise ConfigError(f"DESTINATION {destination!r} is a file; name a folder")
+    if _ends_like_a_video(destination) and not storage.is_folder(destination):
+        raise ConfigError(
+            f"DESTINATION {destination!r} is named like a video; name the folder for the outputs"
+        )
     if is_dry and storage.is_local(destination) and not Path(destination).exists():
         return
     storage.check_reachable(destination, writable=not is_dry)
+
+
+def _ends_like_a_video(destination: str) -> bool:
+    return PurePosixPath(destination).suffix.lower() in VIDEO_SUFFIXES

@@ -171,7 +171,7 @@ def execute_on(
         num_cpus=cluster.num_cpus,
         is_overwrite=request.is_overwrite,
     )
-    say(describe_plan(plan.videos, cluster))
+    say(describe_plan(plan.videos, cluster, prepared))
     context = RunContext(
         run_id=run_id,
         plan_uri=plan.plan_uri,
@@ -265,11 +265,23 @@ def is_settled(prepared: Prepared) -> bool:
     return all(video.status != "todo" for video in videos_of(prepared, device))
 
 
-def describe_plan(videos: list[PlannedVideo], cluster: Cluster) -> str:
+def describe_plan(videos: list[PlannedVideo], cluster: Cluster, prepared: Prepared) -> str:
     """Say in one line what a run is about to do, and with what."""
+    if not videos:
+        return f"no videos found in {prepared.request.source!r}"
     todo = [video for video in videos if video.status == "todo"]
+    published = {
+        storage.join(prepared.destination, one.output) for one in prepared.manifests.values()
+    }
+    # One whose manifest is of this very work has lost its output, and replaces nothing.
+    replacing = sum(
+        video.output_uri in published and video.work_key not in prepared.manifests for video in todo
+    )
+    told = f"{sum(video.frames for video in todo)} frames"
+    if replacing:
+        told += f"; {replacing} replace outputs of another recipe, release or source"
     counts = [
-        f"{len(todo)} videos to enhance ({sum(video.frames for video in todo)} frames)",
+        f"{len(todo)} videos to enhance ({told})",
         f"{sum(video.status == 'skipped' for video in videos)} already done",
         f"{sum(video.status == 'failed' for video in videos)} refused",
     ]

@@ -115,8 +115,10 @@ def load_recipe(path: Path | None, overrides: dict[str, object] | None = None) -
     if path is not None:
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the recipe {str(path)!r}: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"cannot read the recipe {str(path)!r}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"the recipe {str(path)!r} is not UTF-8: {error.reason}") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"the recipe {str(path)!r} is not valid TOML: {error}") from error
     try:
@@ -127,8 +129,10 @@ def load_recipe(path: Path | None, overrides: dict[str, object] | None = None) -
 
 def describe_faults(error: ValidationError) -> str:
     """Return one line for the faults pydantic found, each with its field and value."""
+    said = {"extra_forbidden": "there is no such setting"}
     return "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}, got {fault['input']!r}"
+        f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: "
+        f"{said.get(fault['type'], fault['msg'])}, got {fault['input']!r}"
         for fault in error.errors()
     )
 

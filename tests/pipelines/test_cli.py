@@ -16,6 +16,7 @@ from pipelines.terminal import StoppedError, guarded, say
 from tests.media_factory import Media
 from vgen.config import Recipe
 from vgen.errors import ReleaseError
+from vgen.records import Fault
 
 
 @pytest.fixture
@@ -111,6 +112,21 @@ def test_a_destination_that_is_not_utf8_is_refused(archive, capsys):
     assert "is not UTF-8; choose another one" in said
 
 
+def test_a_destination_that_is_or_looks_like_a_file_is_refused(archive, tmp_path, capsys):
+    (tmp_path / "notes").write_text("mine")
+    assert "is a file; name a folder" in refused(capsys, "enhance", archive, tmp_path / "notes")
+    said = refused(capsys, "enhance", archive, tmp_path / "out.MP4")
+    assert "is named like a video; name the folder for the outputs" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "notes"]
+    (tmp_path / "out.MP4").mkdir()
+    assert main(["plan", str(archive), str(tmp_path / "out.MP4"), "--release", "identity"]) == 0
+
+
+def test_a_recipe_that_is_not_there_is_one_sentence(archive, tmp_path, capsys):
+    said = refused(capsys, "enhance", archive, tmp_path / "out", "--recipe", tmp_path / "no.toml")
+    assert said.endswith("no.toml': No such file or directory")
+
+
 def test_a_missing_source_is_refused(tmp_path, capsys):
     assert "missing" in refused(capsys, "enhance", tmp_path / "missing", tmp_path / "out")
 
@@ -201,3 +217,20 @@ def test_what_stops_a_run_is_said_once():
 
     with pytest.raises(StoppedError, match=r"^the workers failed 4 times$"):
         guarded(work)
+
+
+def test_a_narrow_plan_shows_names_and_reasons_whole():
+    told = io.StringIO()
+    name, reason = f"/archive/{'a' * 90}/clip.mp4", "no video stream that " + "b" * 90
+    video = OutlookVideo(
+        source_uri=name, output_uri="", status="failed", frames=0, duration_s=0, spans=0,
+        dropped=(), notes=(), error=Fault(stage="probe", kind="ProbeError", message=reason),
+    )  # fmt: skip
+    outlook = Outlook(
+        release="identity", todo=0, skipped=0, failed=1, frames=0, spans=0, source_seconds=0,
+        videos=(video,),
+    )  # fmt: skip
+    show_plan(outlook, Console(file=told, width=80))
+    columns = [line.split("│") for line in told.getvalue().splitlines() if line.count("│") == 7]
+    assert name in "".join(row[1].strip() for row in columns)
+    assert "b" * 90 in "".join(row[6].strip() for row in columns)

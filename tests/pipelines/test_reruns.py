@@ -70,7 +70,9 @@ def test_another_recipe_replaces_what_was_published(media: Media, enhance, tmp_p
     add_good(tmp_path / "in", media, {"a.mp4": "vfr_mp4"})
     enhance()
     [before] = outputs_of(tmp_path / "out").values()
-    assert statuses(enhance("--encode.crf", "40")) == {"a.mp4": "done"}
+    again = enhance("--encode.crf", "40")
+    assert statuses(again) == {"a.mp4": "done"}
+    assert "1 replace outputs of another recipe, release or source" in again.stderr
     [after] = outputs_of(tmp_path / "out").values()
     assert len(after[1]) < len(before[1])
     assert sources_of(tmp_path / "out") == {"a.mp4": "a.mp4"}

@@ -51,7 +51,7 @@ def test_an_override_wins_over_the_file_field_by_field(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("strenght = 1", "strenght: Extra inputs are not permitted, got 1"),
+        ("strenght = 1", "strenght: there is no such setting, got 1"),
         ("strength = 1.6", "strength: .*less than or equal to 1.5, got 1.6"),
         ("strength = -0.1", "strength: .*greater than or equal to 0"),
         ("strength = nan", "strength: "),
@@ -65,8 +65,8 @@ def test_an_override_wins_over_the_file_field_by_field(tmp_path):
         ("[post]\nsteps = ['polish']", "post.steps.0: .*'denoise', 'deflicker', 'color'"),
         ("[post]\nsteps = ['color', 'color']", "post.steps: .*'color' is given twice"),
         ("[post.color]\ngamma = 9", "post.color.gamma: .*less than or equal to 4"),
-        ("[post.color]\nhue = 1", "post.color.hue: Extra inputs are not permitted"),
-        ("[post.polish]\namount = 1", "post.polish: Extra inputs are not permitted"),
+        ("[post.color]\nhue = 1", "post.color.hue: there is no such setting"),
+        ("[post.polish]\namount = 1", "post.polish: there is no such setting"),
         ("[limits]\nmax_pixels = 0", "limits.max_pixels: .*greater than 0"),
         ("[limits]\nmax_failed_share = 2", "limits.max_failed_share: "),
         ("release = 'a'\nrelease = 'b'", "is not valid TOML"),
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
     with pytest.raises(ConfigError, match="cannot read the recipe"):
         load_recipe(tmp_path / "nothing.toml")
     (tmp_path / "latin.toml").write_bytes(b"release = 'caf\xe9'")
-    with pytest.raises(ConfigError, match="cannot read the recipe"):
+    with pytest.raises(ConfigError, match="is not UTF-8"):
         load_recipe(tmp_path / "latin.toml")
 
 

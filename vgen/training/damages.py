@@ -76,7 +76,9 @@ def classes_for(scale: int, names: Sequence[str] = ()) -> tuple[DamageClass, ...
     known = {one.name: one for one in classes}
     for name in names:
         if name not in known:
-            raise ConfigError(f"no class of damage {name!r}; there are {', '.join(known)}")
+            raise ConfigError(
+                f"no class of damage {name!r}; there are {', '.join(map(repr, known))}"
+            )
     return tuple(one for one in classes if not names or one.name in names)
 
 

@@ -112,10 +112,11 @@ def _from_dataset(
 def _from_files(
     uri: str, settings: EvaluationSettings, reasons: dict[str, list[str]]
 ) -> Iterator[Subject]:
-    if not storage.is_folder(uri) and not storage.exists(uri):
+    is_folder = storage.is_folder(uri)
+    if not is_folder and not storage.exists(uri):
         raise ConfigError(f"nothing lies at {uri!r}; name a dataset, a folder or a file")
-    files = list(storage.list_objects(uri)) or [storage.stat(uri)]
-    base = uri if storage.is_folder(uri) else storage.parent_of(uri)
+    files = list(storage.list_objects(uri)) if is_folder else [storage.stat(uri)]
+    base = uri if is_folder else storage.parent_of(uri)
     refs = [
         VideoRef(
             uri=file.uri,

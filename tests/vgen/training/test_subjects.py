@@ -113,6 +113,9 @@ def test_nothing_to_score_is_said_with_the_reasons(folder, tmp_path):
         drawn(folder, only=("dark.png",))
     with pytest.raises(ConfigError, match=r"nothing to score in '[^']*'$"):
         drawn(folder, only=("no such",))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"nothing to score in '[^']*empty'$"):
+        drawn(tmp_path / "empty")
     with pytest.raises(ConfigError, match=r"nothing lies at .*; name a dataset, a folder or a"):
         drawn(tmp_path / "gone")
 
