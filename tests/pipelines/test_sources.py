@@ -30,6 +30,15 @@ def fetched(monkeypatch, tmp_path) -> list[Path]:
     return places
 
 
+def fail(monkeypatch, error: Exception) -> None:
+    """Let every copy of an object end with ``error``."""
+
+    def failing(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", failing)
+
+
 def stored(path: Path) -> VideoRef:
     uri = f"memory://archive/{path.name}"
     storage.write_bytes(uri, path.read_bytes())
@@ -48,33 +57,25 @@ def test_a_probe_fetches_an_object_once_into_scratch_and_leaves_nothing(
     assert not [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()]
 
 
-def test_a_full_disk_is_no_fault_of_the_video(media, fetched, monkeypatch):
-    def full(*arguments, **options):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(MemoryFileSystem, "get_file", full)
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), FullError),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), StorageError),
+    ],
+)
+def test_a_full_disk_or_a_store_without_an_answer_is_no_fault_of_the_video(
+    media, fetched, monkeypatch, error, kind
+):
+    """They used to fail every video of the archive, one after the other."""
+    fail(monkeypatch, error)
     spec = resolve_release("restore-tiny").spec
-    with pytest.raises(FullError, match=r"cannot download .*: No space left on device"):
-        probe_source(stored(media["mpeg4_avi"]), Recipe(), spec, None)
-
-
-def test_a_store_that_does_not_answer_is_no_fault_of_the_video(media, fetched, monkeypatch):
-    """It used to fail every video of the archive, one after the other."""
-
-    def unreachable(*arguments, **options):
-        raise OSError(errno.EHOSTUNREACH, "No route to host")
-
-    monkeypatch.setattr(MemoryFileSystem, "get_file", unreachable)
-    spec = resolve_release("restore-tiny").spec
-    with pytest.raises(StorageError, match=r"cannot download .*: No route to host"):
+    with pytest.raises(kind, match=rf"cannot download .*: {error.strerror}"):
         probe_source(stored(media["mpeg4_avi"]), Recipe(), spec, None)
 
 
 def test_an_object_that_may_not_be_read_fails_its_video(media, fetched, monkeypatch):
-    def refused(*arguments, **options):
-        raise PermissionError(errno.EACCES, "Access Denied")
-
-    monkeypatch.setattr(MemoryFileSystem, "get_file", refused)
+    fail(monkeypatch, PermissionError(errno.EACCES, "Access Denied"))
     spec = resolve_release("restore-tiny").spec
     fault = probe_source(stored(media["mpeg4_avi"]), Recipe(), spec, None).fault
     assert "not allowed" in fault.message
