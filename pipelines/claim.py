@@ -82,9 +82,22 @@ def published_manifest(destination: str, output_path: str) -> Manifest | None:
 
 
 def published_of(destination: str, output_path: str, work_key: str) -> Manifest | None:
-    """Return the manifest of an output if it is of this very work."""
+    """Return the manifest of an output if it is of this very work, and the output is as it says."""
     manifest = published_manifest(destination, output_path)
-    return manifest if manifest is not None and manifest.work_key == work_key else None
+    if manifest is None or manifest.work_key != work_key:
+        return None
+    return manifest if is_as_published(manifest, destination) else None
+
+
+def is_as_published(manifest: Manifest, destination: str) -> bool:
+    """Whether the output is there in the size that its manifest says."""
+    uri = storage.join(destination, manifest.output)
+    try:
+        return storage.stat(uri).size_bytes == manifest.size_bytes
+    except StorageError:
+        if storage.exists(uri):
+            raise
+        return False
 
 
 def _local_obstacle(destination: str, output_path: str) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 import pyarrow.parquet as pq
 import ray
 
-from pipelines.claim import obstacle
+from pipelines.claim import is_as_published, obstacle
 from pipelines.jobs import (
     PLAN_SCHEMA,
     PLAN_VERSION,
@@ -31,7 +31,6 @@ from pipelines.release_files import ReleaseRef
 from pipelines.scratch import scratch
 from vgen import storage
 from vgen.config import Recipe
-from vgen.errors import StorageError
 from vgen.manifest import Manifest, run_uri, work_key
 from vgen.models.spec import ModelSpec
 from vgen.records import Fault, Span, VideoRef
@@ -205,7 +204,7 @@ def _listed(
         numerics=arithmetic,
     )
     published = manifests.get(key)
-    if published is None or not _fits(published, destination):
+    if published is None or not is_as_published(published, destination):
         return PlannedVideo(ref=one, status="todo", work_key=key)
     return PlannedVideo(
         ref=one,
@@ -217,16 +216,6 @@ def _listed(
         dropped=published.dropped,
         notes=published.notes,
     )
-
-
-def _fits(published: Manifest, destination: str) -> bool:
-    uri = storage.join(destination, published.output)
-    try:
-        return storage.stat(uri).size_bytes == published.size_bytes
-    except StorageError:
-        if storage.exists(uri):
-            raise
-        return False
 
 
 def _job(video: PlannedVideo, probed: ProbedVideo, destination: str, output: str) -> VideoJob:

@@ -126,6 +126,19 @@ def test_a_row_that_comes_back_after_its_video_was_published_leaves_nothing(prod
     assert not list((tmp_path / "out" / "_vgen" / "chunks").rglob("*"))
 
 
+@pytest.mark.parametrize("content", [None, b"changed"])
+def test_a_published_output_that_was_lost_or_changed_is_made_again(produced, tmp_path, content):
+    assert produced.assemble().outcome.status == "done"
+    output = tmp_path / "out" / "vfr.mp4"
+    before = output.read_bytes()
+    output.unlink()
+    if content is not None:
+        output.write_bytes(content)
+    assert not any(row["is_reused"] for row in produced.produce())
+    assert produced.assemble(is_overwrite=True).outcome.status == "done"
+    assert output.read_bytes() == before
+
+
 def test_a_chunk_that_was_damaged_fails_its_video_and_is_made_anew(produced, tmp_path):
     """It used to stop every run until somebody deleted it by hand."""
     (chunk,) = (tmp_path / "out" / "_vgen" / "chunks").rglob("0*")

@@ -6,6 +6,7 @@ import pytest
 from vgen import errors
 from vgen.errors import (
     ConfigError,
+    DamagedError,
     DecodeError,
     EncodeError,
     EnhanceError,
@@ -13,6 +14,7 @@ from vgen.errors import (
     MediaError,
     MissingError,
     ProbeError,
+    RefusedError,
     ReleaseError,
     StorageError,
     UnforeseenError,
@@ -31,6 +33,8 @@ TREE = {
     UnforeseenError: MediaError,
     StorageError: VgenError,
     MissingError: StorageError,
+    RefusedError: StorageError,
+    DamagedError: StorageError,
     FullError: StorageError,
     ReleaseError: VgenError,
 }
