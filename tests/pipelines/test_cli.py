@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipelines.cli import main
 from pipelines.dry_run import Outlook, OutlookVideo, show_plan
-from pipelines.places import check_apart
+from pipelines.places import check_apart, check_destination
 from pipelines.progress import Progress
 from pipelines.run import Request, prepare
 from pipelines.terminal import StoppedError, guarded, say
@@ -119,7 +119,7 @@ def test_a_destination_that_is_or_looks_like_a_file_is_refused(archive, tmp_path
     assert "is named like a video; name the folder for the outputs" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "notes"]
     (tmp_path / "out.MP4").mkdir()
-    assert main(["plan", str(archive), str(tmp_path / "out.MP4"), "--release", "identity"]) == 0
+    check_destination(str(tmp_path / "out.MP4"), is_dry=False)
 
 
 def test_a_recipe_that_is_not_there_is_one_sentence(archive, tmp_path, capsys):
