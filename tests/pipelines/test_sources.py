@@ -67,7 +67,7 @@ def test_a_probe_fetches_an_object_once_into_scratch_and_leaves_nothing(
 def test_a_full_disk_or_a_store_without_an_answer_is_no_fault_of_the_video(
     media, fetched, monkeypatch, error, kind
 ):
-    """They used to fail every video of the archive, one after the other."""
+    """The latter used to fail every video of the archive, one after the other."""
     fail(monkeypatch, error)
     spec = resolve_release("restore-tiny").spec
     with pytest.raises(kind, match=rf"cannot download .*: {error.strerror}"):

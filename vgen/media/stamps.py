@@ -49,6 +49,7 @@ def judge_access(
     codec: str,
     is_reordered: bool,
     time_base: Fraction,
+    decoded_pts: Sequence[int] = (),
 ) -> Access:
     """Decide how frames are reached from what the packets of the whole file say.
 
@@ -58,6 +59,7 @@ def judge_access(
         codec: FFmpeg's canonical codec name.
         is_reordered: The codec shows frames in another order than it stores them.
         time_base: Seconds per tick.
+        decoded_pts: Of the first frames, in the order they were decoded.
     """
     num_missing = sum(stamp.pts is None for stamp in stamps)
     if num_missing > _MAX_MISSING * len(stamps):
@@ -65,6 +67,9 @@ def judge_access(
     # AVI stores no PTS. FFmpeg infers them where a stored picture is shown at once or after the
     # next, as in MPEG-4; the orders of these codecs are freer than that.
     if format_name == "avi" and is_reordered and codec in ("h264", "hevc", "vvc"):
+        return "ordinal"
+    # DivX packs a P and a B picture into one chunk, of which FFmpeg infers wrong ones as well.
+    if format_name == "avi" and any(a >= b for a, b in pairwise(decoded_pts)):
         return "ordinal"
     if format_name in _SEQUENTIAL_FORMATS:
         return "sequential"

@@ -101,10 +101,8 @@ def survey(
         codec=codec,
         is_reordered=bool(stream.codec_context.has_b_frames),
         time_base=tick,
+        decoded_pts=look.pts,
     )
-    # DivX packs a P and a B picture into one chunk, and FFmpeg infers its PTS as if it did not.
-    if container.format.name == "avi" and any(a >= b for a, b in pairwise(look.pts)):
-        access = "ordinal"
     plan = partial(
         plan_timeline,
         time_base=tick,
