@@ -85,7 +85,7 @@ def test_a_recipe_is_read_and_flags_lie_over_it(tmp_path):
     [
         ("steps = ", "cannot read the recipe .*recipe.toml"),
         ("steps = 0", "training recipe refused: steps: .*greater than or equal to 1, got 0"),
-        ("step = 1", "training recipe refused: step: Extra inputs"),
+        ("step = 1", "training recipe refused: step: there is no such setting, got 1"),
         ("", "training recipe refused: recipe: .*budget either in steps or in seconds"),
     ],
 )
