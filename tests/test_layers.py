@@ -102,6 +102,16 @@ def test_drivers_flows_and_watchers_do_without_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("release", ["restore-tiny", "sample-tiny"])
+def test_workers_wait_for_neither_torchs_compiler_nor_for_steps_they_do_not_run(release):
+    code = (
+        "import vgen.enhance.stream; from vgen.enhance.enhancer import Enhancer; import sys;"
+        f"Enhancer.load({release!r}, device='cpu');"
+        "sys.exit(bool({'torch._dynamo', 'vgen.post.chain', 'scipy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_the_walk_finds_the_tree():
     found = {name for name, _ in modules()}
     assert {"vgen.errors", "vgen.config"} <= found

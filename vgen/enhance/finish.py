@@ -9,13 +9,15 @@ Axes: n batch, c channel (R, G, B), h height, w width.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from torch import Tensor
 
-from vgen.post.chain import Chain
 from vgen.post.stats import LUMA
 from vgen.records import LumaPoint, Span
+
+if TYPE_CHECKING:  # every worker imports this module, few run a chain: half a second
+    from vgen.post.chain import Chain
 
 T = TypeVar("T")
 Key = TypeVar("Key")
@@ -47,7 +49,7 @@ class Restored(Generic[Key]):
 class Finish:
     """A video's chain, and what is noted while one span goes through it."""
 
-    chain: Chain
+    chain: "Chain"
     stride: int
     """Luma is noted of frames whose number is a multiple of it."""
     meter: Meter = unmetered

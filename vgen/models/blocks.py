@@ -73,6 +73,8 @@ class ResidualBlock(nn.Module):
 
 def init_conv(conv: nn.Conv2d, *, gain: float = 1.0) -> None:
     """He fan-in normal times ``gain``, zero bias; torch's default starves a residual network."""
+    if conv.weight.is_meta:
+        return  # nothing to fill, and torch would import its compiler for it: two seconds
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     with torch.no_grad():
         conv.weight.mul_(gain)

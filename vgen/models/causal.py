@@ -103,6 +103,8 @@ def _plane_padding(conv: nn.Conv3d) -> tuple[int, ...]:
 
 def init_conv3d(conv: nn.Conv3d, *, gain: float = 1.0) -> nn.Conv3d:
     """He fan-in normal times ``gain``, zero bias; returns ``conv``."""
+    if conv.weight.is_meta:
+        return conv  # nothing to fill, and torch would import its compiler for it: two seconds
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     with torch.no_grad():
         conv.weight.mul_(gain)
