@@ -90,10 +90,12 @@ def _probe(
         raise ProbeError("a still picture, not a video", uri=source.uri)
     info = _describe(container, stream, look, timeline, source.uri)
     _check_duration(info.duration_s, limits, source.uri)
+    notes = list(info.notes)
     if reading.is_torn:
-        torn = "the file breaks off before its end; what can be read of it was planned"
-        info = info.model_copy(update={"notes": (*info.notes, torn)})
-    return info, timeline
+        notes.append("the file breaks off before its end; what can be read of it was planned")
+    if timeline.num_hidden:
+        notes.append(f"frames left out, as others have their time stamps: {timeline.num_hidden}")
+    return info.model_copy(update={"notes": tuple(notes)}), timeline
 
 
 def _check_header(container: InputContainer, stream: VideoStream, limits: Limits, uri: str) -> None:

@@ -96,14 +96,17 @@ def plan_timeline(
         rate: Frames per second, for frames without any stamp.
         first_pts: PTS of the first frame the decoder yields; earlier packets are not planned.
     """
+    num_hidden = 0
     if access == "ordinal":
         shown = _counted(stamps, time_base, rate)
     else:
-        shown = {
-            stamp.pts: stamp
+        timed = [
+            (stamp.pts, stamp)
             for stamp in reversed(stamps)
             if stamp.pts is not None and (first_pts is None or stamp.pts >= first_pts)
-        }
+        ]
+        shown = dict(timed)
+        num_hidden = len(timed) - len(shown)
     pts = sorted(shown)
     keyframes = {at for at, tick in enumerate(pts) if shown[tick].is_keyframe}
     return Timeline(
@@ -112,6 +115,7 @@ def plan_timeline(
         time_base=time_base,
         access=access,
         last_duration=_last_duration(pts, shown, round(1 / (rate * time_base))),
+        num_hidden=num_hidden,
     )
 
 

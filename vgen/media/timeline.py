@@ -30,6 +30,8 @@ class Timeline:
     """How the frames are reached; see ``vgen.media.facts.Access``."""
     last_duration: int
     """How long the last frame is shown, in ticks, at least 1."""
+    num_hidden: int = 0
+    """Frames of the stream that are no frames here, as an earlier one has their PTS."""
 
     def __post_init__(self) -> None:
         if not self.pts:

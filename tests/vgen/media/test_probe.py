@@ -46,6 +46,18 @@ def test_a_clock_may_start_days_after_zero(media, tmp_path):
     assert "are more than limits.max_duration_s 2" in refusal(path, max_duration_s=2)
 
 
+def test_frames_that_others_hide_are_told(tmp_path):
+    """Matroska's ticks are milliseconds: of 1,500 pictures a second every third has no own."""
+    path = tmp_path / "fast.mkv"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=1500", "-frames:v", "30", "-c:v", "ffv1",
+               "-fps_mode", "passthrough", path)  # fmt: skip
+    info = info_of(path)
+    stamps = [line.pts for line in frame_lines(path, Fraction(1, 1000))]
+    assert (len(stamps), info.num_frames) == (30, len(set(stamps)))
+    hidden = 30 - info.num_frames
+    assert hidden and info.notes[-1].endswith(f"have their time stamps: {hidden}")
+
+
 def first_frame(path, key) -> str:
     """What the program's showinfo filter says of the first frame after ``key``."""
     done = subprocess.run(

@@ -44,7 +44,9 @@ def test_frames_before_the_first_that_decodes_are_not_planned():
 
 
 def test_frames_that_share_a_pts_are_planned_once():
-    assert len(planned([*steady(), Stamp(3600, 36_000, 3600, False)])) == 10
+    timeline = planned([*steady(), Stamp(3600, 36_000, 3600, False)])
+    assert (len(timeline), timeline.num_hidden) == (10, 1)
+    assert planned(steady()).num_hidden == 0
 
 
 def test_single_packets_without_pts_are_damage_and_leave_the_rest_as_it_is():
