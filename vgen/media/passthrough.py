@@ -155,7 +155,11 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
 
 def describe(copy: Stream, stream: Stream) -> None:
     """Copy language, title and disposition, but not what an encoder or muxer said of itself."""
-    for key, value in fresh_metadata(stream.metadata).items():
+    kept = fresh_metadata(stream.metadata)
+    # FFmpeg writes a track's title into mp4 and mov, and reads it back by another name.
+    if stream.container.format.name.startswith("mov,") and "name" in kept:
+        kept.setdefault("title", kept.pop("name"))
+    for key, value in kept.items():
         copy.metadata[key] = value
     copy.disposition = stream.disposition
 

@@ -58,7 +58,8 @@ def subtitled(media, tmp_path_factory):
         "-i", media["h264_mp4"], "-i", words, "-i", chapters, "-map", "0", "-map", "1",
         "-map_chapters", "2", "-c", "copy", "-c:s", "mov_text", "-metadata", "title=holiday",
         "-metadata", "creation_time=2019-03-01T10:11:12Z", "-metadata:s:a:0", "language=eng",
-        "-metadata:s:s:0", "language=deu", "-timecode", "01:02:03:04", path,
+        "-metadata:s:s:0", "language=deu", "-metadata:s:a:0", "title=director",
+        "-timecode", "01:02:03:04", path,
     )  # fmt: skip
     return path
 
@@ -94,10 +95,13 @@ def test_an_mp4_keeps_its_subtitles_chapters_timecode_title_and_date(subtitled, 
         assert [c["metadata"]["title"] for c in container.chapters()] == ["one", "two"]
         assert container.streams.video[0].metadata["timecode"] == "01:02:03:04"
         assert [s.language for s in container.streams.subtitles] == ["deu"]
+        assert container.streams.audio[0].metadata["name"] == "director"
 
 
 def test_text_subtitles_of_mp4_become_those_of_matroska(subtitled, tmp_path):
     copy = verified(subtitled, tmp_path, codec="ffv1")
+    with av.open(str(copy.path)) as container:
+        assert container.streams.audio[0].metadata["title"] == "director"
     assert copy.path.suffix == ".mkv"
     assert copy.plan.dropped == ()
     assert "subtitle 1 (mov_text, deu) is written as subrip, without styles" in copy.plan.notes
