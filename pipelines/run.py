@@ -171,6 +171,8 @@ def execute_on(
         num_cpus=cluster.num_cpus,
         is_overwrite=request.is_overwrite,
     )
+    for line in idle_settings(request.recipe):
+        say(line)
     say(describe_plan(plan.videos, cluster, prepared))
     context = RunContext(
         run_id=run_id,
@@ -263,6 +265,14 @@ def is_settled(prepared: Prepared) -> bool:
     if device is None:
         return False
     return all(video.status != "todo" for video in videos_of(prepared, device))
+
+
+def idle_settings(recipe: Recipe) -> list[str]:
+    """Say which settings change nothing, a line each."""
+    return [
+        f"post.{name} is set and changes nothing: post.steps does not name {name}"
+        for name in recipe.post.idle
+    ]
 
 
 def describe_plan(videos: list[PlannedVideo], cluster: Cluster, prepared: Prepared) -> str:

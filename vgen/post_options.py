@@ -144,6 +144,12 @@ class PostSettings(_Options):
                 raise ValueError(f"step {name!r} is given twice")
         return steps
 
+    @property
+    def idle(self) -> tuple[StepName, ...]:
+        """Steps that have a table and are not named in ``steps``: it changes nothing."""
+        given = self.model_fields_set
+        return tuple(name for name in STEPS if name in given and name not in self.steps)
+
     def in_use(self) -> dict[str, object]:
         """Return the settings that change a picture: the steps and their tables, no others."""
         return self.model_dump(mode="json", include={"steps", *self.steps})

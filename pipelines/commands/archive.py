@@ -107,7 +107,7 @@ def plan(
         Print the plan as JSON on stdout.
     """
     from pipelines.dry_run import dry_run, show_plan
-    from pipelines.run import Request
+    from pipelines.run import Request, idle_settings
 
     request = Request(
         source=source,
@@ -119,6 +119,8 @@ def plan(
         registry=registry,
     )
     outlook = dry_run(request, guarded=guarded)
+    for line in idle_settings(request.recipe):
+        say(line)
     if json:
         print_document(outlook.model_dump_json(indent=2))
     else:

@@ -11,7 +11,7 @@ from pipelines.cli import main
 from pipelines.dry_run import Outlook, OutlookVideo, show_plan
 from pipelines.places import check_apart, check_destination
 from pipelines.progress import Progress
-from pipelines.run import Request, prepare
+from pipelines.run import Request, idle_settings, prepare
 from pipelines.terminal import StoppedError, guarded, say
 from tests.media_factory import Media
 from vgen.config import Recipe
@@ -190,6 +190,13 @@ def test_a_files_name_does_not_command_the_terminal(capsys):
     say("'\x1b]0;owned\x07\x1b[2Jab.mp4' \x9b31m failed")
     told = capsys.readouterr().err
     assert told == "vgen: '\\x1b]0;owned\\x07\\x1b[2Jab.mp4' \\x9b31m failed\n"
+
+
+def test_a_table_of_a_step_that_is_not_run_is_told():
+    recipe = Recipe.model_validate({"post": {"steps": ["grain"], "color": {"gain": 1.1}}})
+    says = "post.color is set and changes nothing: post.steps does not name color"
+    assert idle_settings(recipe) == [says]
+    assert idle_settings(Recipe()) == []
 
 
 def test_frames_of_a_video_that_failed_are_not_waited_for():

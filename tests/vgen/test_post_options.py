@@ -59,3 +59,9 @@ def test_a_span_needs_what_denoise_looks_at_and_the_frame_that_a_measure_compare
 def test_a_step_can_be_left_out():
     settings = PostSettings(steps=("grain", "color", "sharpen"))
     assert settings.without("color").steps == ("grain", "sharpen")
+
+
+def test_a_table_without_its_step_is_idle():
+    settings = PostSettings.model_validate({"steps": ["color"], "color": {}, "grain": {}})
+    assert settings.idle == ("grain",)
+    assert PostSettings().idle == ()
