@@ -44,6 +44,8 @@ class Passenger:
     num_refused: int = 0
     first_pts_s: Fraction | None = None
     """Earliest PTS of its packets, in seconds of the output."""
+    is_heard: bool = False
+    """True once a packet has gone that no edit list hides."""
     hides_delay: bool = False
     """True where an edit list hides the start of sound, and the output's muxer would not."""
     delay_s: Fraction = Fraction(0)
@@ -191,9 +193,10 @@ def _readied(packet: AnyPacket, passenger: Passenger, shift_s: Fraction) -> bool
         passenger.num_refused += 1
         return False
     shift = round(shift_s / packet.time_base)
+    if passenger.type == "audio" and packet.is_discard and _is_cut_out(packet, passenger, shift):
+        return False
+    passenger.is_heard = passenger.is_heard or not packet.is_discard
     if passenger.hides_delay:
-        if _is_far_before(packet, shift):
-            return False
         if passenger.last_dts is None and packet.pts is not None:
             passenger.delay_s = max(Fraction(0), -(packet.pts + shift) * packet.time_base)
         shift += round(passenger.delay_s / packet.time_base)
@@ -210,11 +213,16 @@ def _readied(packet: AnyPacket, passenger: Passenger, shift_s: Fraction) -> bool
     return True
 
 
-def _is_far_before(packet: AnyPacket, shift: int) -> bool:
-    """Whether a packet lies so long before the start that no decoder needs it as a run-up."""
-    if packet.pts is None or not packet.is_discard:
+def _is_cut_out(packet: AnyPacket, passenger: Passenger, shift: int) -> bool:
+    """Whether sound that an edit list hides would be heard, and is no run-up of what is heard."""
+    if passenger.is_heard:
+        return True  # from between two stretches; its PTS lie over those of the first
+    if packet.pts is None:
         return False
-    return (packet.pts + shift + (packet.duration or 0)) * packet.time_base < -_RUN_UP_S
+    begin = packet.stream.start_time or 0
+    is_run_up = (begin - packet.pts - (packet.duration or 0)) * packet.time_base <= _RUN_UP_S
+    # The edit lists of mp4 and mov hide whatever lies before the beginning of the file.
+    return not is_run_up and (passenger.hides_delay or begin + shift > 0)
 
 
 def _trim(packet: AnyPacket, passenger: Passenger, info: VideoInfo, shift_s: Fraction) -> None:
