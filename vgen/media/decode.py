@@ -19,7 +19,7 @@ from vgen.errors import DecodeError
 from vgen.media.facts import VideoInfo
 from vgen.media.pixels import frame_from_planes, planes_of, to_planar
 from vgen.media.reader import FrameReader
-from vgen.media.tags import uncarried
+from vgen.media.tags import Changes, uncarried
 from vgen.records import Span
 
 # Their decoders conceal damage without a word, and with several threads not always alike.
@@ -108,6 +108,7 @@ def decode_span(
     )
     begin_pts = None if from_start or info.access != "seek" else span.begin_pts
     frames = reader.from_start() if begin_pts is None else reader.from_seek(begin_pts)
+    changes = Changes()
     keep = _by_count if info.access == "ordinal" else _by_pts
     with closing(frames):
         try:
@@ -115,7 +116,7 @@ def decode_span(
                 _check_format(frame, info, uri)
                 stats.num_yielded += 1
                 frame.time_base = info.video.time_base  # absent where the decoder was flushed
-                stats.uncarried |= uncarried(frame)
+                stats.uncarried |= uncarried(frame) | changes.seen(frame, reader.stream)
                 if witness is not None:
                     witness(frame)
                 planar = _detached(to_planar(frame)) if is_exact else to_planar(frame)

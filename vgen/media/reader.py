@@ -50,6 +50,8 @@ class FrameReader:
     """The file was read from its first packet."""
     is_exhausted: bool = False
     """The file's end was reached."""
+    stream: VideoStream | None = None
+    """What is read, once it is open."""
 
     def from_start(self) -> Generator[av.VideoFrame, None, None]:
         """Yield all frames."""
@@ -122,6 +124,7 @@ class FrameReader:
             size = self.info.video.width * self.info.video.height
             # A picture that grows within the stream may not take the memory with it.
             stream.codec_context.options = {"max_pixels": str(4 * size + _MAX_PADDING)}
+            self.stream = stream
             yield container, stream
 
     def _enter(

@@ -146,6 +146,28 @@ _UNCARRIED = {
 }
 
 
+class Changes:
+    """What of a stream's description changes in mid-stream, as at a broadcast's commercials.
+
+    An output has one description, its source's first.
+    """
+
+    def __init__(self) -> None:
+        """Know no frame yet."""
+        self._first: tuple[Fraction | None, tuple[int, ...]] | None = None
+
+    def seen(self, frame: av.VideoFrame, stream: VideoStream | None) -> set[str]:
+        """Name what differs from the first frame; ``stream`` is the open one it came from."""
+        tags = (frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc)
+        # Frames do not say it; the decoder has it of the latest.
+        aspect = None if stream is None else stream.codec_context.sample_aspect_ratio
+        now = (aspect, tuple(map(int, tags)))
+        if self._first is None:
+            self._first = now
+        compared = zip(("pixel aspect ratio", "colour tags"), now, self._first, strict=True)
+        return {f"changes of the {what} in mid-stream" for what, new, old in compared if new != old}
+
+
 def uncarried(frame: av.VideoFrame) -> set[str]:
     """Name what hangs on ``frame`` and cannot be put on a restored one: PyAV only reads it."""
     return {_UNCARRIED[item.type] for item in _side_data(frame) if item.type in _UNCARRIED}

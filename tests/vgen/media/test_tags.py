@@ -29,12 +29,40 @@ def captioned(media, tmp_path):
 
 
 def test_closed_captions_are_named(captioned):
-    info, timeline = probe_video(ref_of(captioned), Limits())
-    stats = DecodeStats()
-    span = whole(timeline)
-    for _ in decode_span(str(captioned), info, span, threads=1, salvage=False, stats=stats):
+    assert decoded_stats(captioned).uncarried == {
+        "closed captions inside the picture (CEA-608/708)"
+    }
+
+
+def test_a_shape_that_changes_in_mid_stream_is_named(tmp_path):
+    """A broadcast goes from 4:3 to 16:9; an output has one shape, the first."""
+    path = tmp_path / "broadcast.ts"
+    parts = [tmp_path / "part0.ts", tmp_path / "part1.ts"]
+    for number, (part, shape) in enumerate(zip(parts, ("4:3", "16:9"), strict=True)):
+        run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1", "-aspect", shape, "-c:v",
+                   "mpeg2video", "-output_ts_offset", str(number), part)  # fmt: skip
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert decoded_stats(path).uncarried == {"changes of the pixel aspect ratio in mid-stream"}
+    assert decoded_stats(parts[1]).uncarried == set()
+
+
+def test_colour_tags_that_change_in_mid_stream_are_named(tmp_path):
+    path = tmp_path / "tags.h264"
+    for matrix in ("smpte170m", "bt709"):
+        part = tmp_path / f"{matrix}.h264"
+        run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1", "-c:v", "libx264",
+                   "-preset", "ultrafast", "-colorspace", matrix, part)  # fmt: skip
+        with path.open("ab") as whole_file:
+            whole_file.write(part.read_bytes())
+    assert decoded_stats(path).uncarried == {"changes of the colour tags in mid-stream"}
+
+
+def decoded_stats(path) -> DecodeStats:
+    info, timeline = probe_video(ref_of(path), Limits())
+    stats, span = DecodeStats(), whole(timeline)
+    for _ in decode_span(str(path), info, span, threads=1, salvage=True, stats=stats):
         pass
-    assert stats.uncarried == {"closed captions inside the picture (CEA-608/708)"}
+    return stats
 
 
 def test_two_views_in_one_picture_are_named(media, tmp_path):
