@@ -170,7 +170,7 @@ def gathered_rows(
     size = -(-len(rows) // MAX_BLOCKS)
     blocks = [pa.Table.from_pylist(rows[at : at + size]) for at in range(0, len(rows), size)]
     yield from (
-        ray.data.from_arrow(blocks)
+        ray.data.from_blocks(blocks)
         .map(
             partial(work, context=context),
             num_cpus=1,

@@ -58,7 +58,8 @@ def chunk_rows(
     # Every row leaves its task as soon as it is there, not when 128 MiB have gathered.
     settings.target_max_block_size = 1 if topology == "fused" else STAGED_ROW_BYTES
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised
-    spans = ray.data.from_arrow(_blocks(rows))
+    # from_arrow would ask a task about every block: a second at the start.
+    spans = ray.data.from_blocks(_blocks(rows))
     on_gpu = cluster.device == "cuda"
     actors = cluster.num_gpus if on_gpu else cluster.num_cpus
     pool = ActorPoolStrategy(
