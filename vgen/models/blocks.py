@@ -71,7 +71,7 @@ class ResidualBlock(nn.Module):
         return x_nchw + hidden
 
 
-def init_conv(conv: nn.Conv2d, *, gain: float = 1.0) -> None:
+def init_conv(conv: nn.Conv2d | nn.Conv3d, *, gain: float = 1.0) -> None:
     """He fan-in normal times ``gain``, zero bias; torch's default starves a residual network."""
     if conv.weight.is_meta:
         return  # nothing to fill, and torch would import its compiler for it: two seconds

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vgen.models.blocks import init_conv
+
 Cache = dict[nn.Module, Tensor]
 """The last input frames of every causal convolution; empty at the start of a shot."""
 
@@ -103,11 +105,5 @@ def _plane_padding(conv: nn.Conv3d) -> tuple[int, ...]:
 
 def init_conv3d(conv: nn.Conv3d, *, gain: float = 1.0) -> nn.Conv3d:
     """He fan-in normal times ``gain``, zero bias; returns ``conv``."""
-    if conv.weight.is_meta:
-        return conv  # nothing to fill, and torch would import its compiler for it: two seconds
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    with torch.no_grad():
-        conv.weight.mul_(gain)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
+    init_conv(conv, gain=gain)
     return conv
