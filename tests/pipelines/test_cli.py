@@ -192,11 +192,16 @@ def test_a_files_name_does_not_command_the_terminal(capsys):
     assert told == "vgen: '\\x1b]0;owned\\x07\\x1b[2Jab.mp4' \\x9b31m failed\n"
 
 
-def test_a_table_of_a_step_that_is_not_run_is_told():
+def test_a_table_of_a_step_that_is_not_run_is_told(tmp_path, capfd):
     recipe = Recipe.model_validate({"post": {"steps": ["grain"], "color": {"gain": 1.1}}})
     says = "post.color is set and changes nothing: post.steps does not name color"
     assert idle_settings(recipe) == [says]
     assert idle_settings(Recipe()) == []
+    (tmp_path / "in").mkdir()
+    flags = ["--release", "identity", "--address", "local", "--post.color.gain", "1.1"]
+    for command in ("enhance", "plan"):  # without a video neither starts Ray
+        assert main([command, str(tmp_path / "in"), str(tmp_path / "out"), *flags]) == 0
+        assert says in " ".join(capfd.readouterr().err.split())
 
 
 def test_frames_of_a_video_that_failed_are_not_waited_for():
