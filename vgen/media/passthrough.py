@@ -19,6 +19,7 @@ from vgen.media.facts import EncodePlan, OtherStream, VideoInfo
 from vgen.media.recode import CODEC as RECODED
 from vgen.media.recode import can_recode
 from vgen.media.source import open_source
+from vgen.media.streams import is_mov
 
 _MKV = "matroska"
 MUXERS: Mapping[str, str] = {"mp4": "mp4", "mov": "mov", "mkv": _MKV}
@@ -146,8 +147,9 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     else:
         # Without opaque, PyAV looks for an encoder of the codec and finds none for many.
         copy = output.add_stream_from_template(stream, opaque=True)
-        is_mov = stream.container.format.name.startswith("mov,")  # else tags need not be text
-        if is_mov and stream.codec_context.codec_tag == _APPLE_HEVC and output.format.name != _MKV:
+        # Of other containers' streams the tag need not be text.
+        is_apple = is_mov(stream.container) and stream.codec_context.codec_tag == _APPLE_HEVC
+        if is_apple and output.format.name != _MKV:
             copy.codec_context.codec_tag = _APPLE_HEVC
     describe(copy, stream)
     return copy
@@ -157,7 +159,7 @@ def describe(copy: Stream, stream: Stream) -> None:
     """Copy language, title and disposition, but not what an encoder or muxer said of itself."""
     kept = fresh_metadata(stream.metadata)
     # FFmpeg writes a track's title into mp4 and mov, and reads it back by another name.
-    if stream.container.format.name.startswith("mov,") and "name" in kept:
+    if is_mov(stream.container) and "name" in kept:
         kept.setdefault("title", kept.pop("name"))
     for key, value in kept.items():
         copy.metadata[key] = value

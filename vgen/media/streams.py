@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import Literal
 
-from av.container import InputContainer
+from av.container import Container, InputContainer
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -82,14 +82,18 @@ def other_streams(container: InputContainer, main: VideoStream) -> tuple[OtherSt
     return tuple(others)
 
 
+def is_mov(container: Container) -> bool:
+    """Whether FFmpeg reads it as mp4 or mov, which are one format to it."""
+    return container.format.name.startswith("mov,")
+
+
 def container_kind(container: InputContainer, uri: str) -> ContainerKind:
     """Return the container's family.
 
-    mp4 and mov are one format to FFmpeg. The name decides, because the output gets its suffix;
-    then the brand.
+    Of mp4 and mov the name decides, because the output gets its suffix; then the brand.
     """
     name = container.format.name
-    if name.startswith("mov,"):
+    if is_mov(container):
         suffix = PurePosixPath(uri).suffix.lower()
         if suffix in _MP4_SUFFIXES or suffix in _MOV_SUFFIXES:
             return "mp4" if suffix in _MP4_SUFFIXES else "mov"
@@ -107,8 +111,8 @@ def needs_local_copy(container: InputContainer, main: VideoStream) -> bool:
     times over, MPEG-TS is searched, and a fragmented mp4, which lists no frames in its header,
     is walked fragment by fragment.
     """
-    name = container.format.name
-    return not name.startswith("matroska") and (not name.startswith("mov,") or main.frames == 0)
+    is_matroska = container.format.name.startswith("matroska")
+    return not is_matroska and (not is_mov(container) or main.frames == 0)
 
 
 def is_picture_file(container: InputContainer) -> bool:

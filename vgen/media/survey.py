@@ -24,7 +24,7 @@ from vgen.media.reader import decoded_frames
 from vgen.media.sample_table import stamps_from_table
 from vgen.media.source import open_bytes, open_source, translated
 from vgen.media.stamps import Stamp, judge_access, noted, plan_timeline
-from vgen.media.streams import main_video, read_only
+from vgen.media.streams import is_mov, main_video, read_only
 from vgen.media.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def read_stamps(
     source: Source, container: InputContainer, stream: VideoStream, reading: Reading, look: Look
 ) -> list[Stamp]:
     """Take the stamps from the sample table where there is one to be trusted, else read on."""
-    if container.format.name.startswith("mov,") and look.is_clean:
+    if is_mov(container) and look.is_clean:
         with translated(source.uri), open_bytes(source.place) as file:
             stamps = stamps_from_table(file, stream, reading.stamps)
         if stamps is not None:
