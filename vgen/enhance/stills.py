@@ -84,6 +84,8 @@ class StillPicker:
         self._num_observed += 1
         if not self._is_enabled or index % STRIDE:
             return
+        if after is before and self._still is not None:
+            return  # nothing changed, and the first such pair is kept
         size = _measured_size(before.width, before.height)
         before_hwc = _rgb(before, target_coding(self._video, before.format.name, None), size)
         out_coding = target_coding(self._video, after.format.name, self._out_color)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.vgen.enhance.toys import flat_frame, noise_frames, video_of
+from vgen.enhance import stills
 from vgen.enhance.stills import MAX_WIDTH, STRIDE, StillPicker
 from vgen.media.pixels import frame_from_planes
 
@@ -41,6 +42,19 @@ def test_few_frames_of_a_span_are_looked_at():
         picker.observe(gray(100, index), gray(200, index))
         assert picker.still().change == 0
         picker = StillPicker(is_enabled=True, video=GRAY)
+
+
+def test_frames_that_pass_through_are_measured_once(monkeypatch):
+    measured = []
+    monkeypatch.setattr(
+        stills, "_rgb", lambda frame, *_: measured.append(frame) or np.zeros((2, 2, 3))
+    )
+    picker = StillPicker(is_enabled=True, video=GRAY)
+    for index in range(3 * STRIDE):
+        frame = gray(100, index)
+        picker.observe(frame, frame)
+    assert len(measured) == 2
+    assert (picker.still().pts, picker.still().change) == (0, 0)
 
 
 def test_no_frame_gives_no_still():
