@@ -42,6 +42,8 @@ class Outlook(Record):
     frames: int
     spans: int
     source_seconds: float
+    passed_over: dict[str, int]
+    """Files of SOURCE that are not called like videos, by suffix."""
     videos: tuple[OutlookVideo, ...]
 
 
@@ -85,6 +87,7 @@ def dry_run(request: Request, *, guarded: Callable[[Callable[[], Outlook]], Outl
             frames=sum(video.frames for video in todo),
             spans=sum(len(video.spans) for video in todo),
             source_seconds=sum(video.duration_s for video in todo),
+            passed_over=dict(prepared.passed_over),
             videos=tuple(
                 OutlookVideo(
                     source_uri=video.ref.uri,

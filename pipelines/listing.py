@@ -7,7 +7,8 @@ folder. A name that is given explicitly is always taken. What is named but canno
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -42,6 +43,8 @@ MAX_NAME_BYTES = 245
 """Longest segment of a relative path in UTF-8. File systems take 255; the output may gain a
 suffix of 4 and its manifest one of 5."""
 PARALLEL_STATS = 16
+MAX_KINDS = 6
+"""Most suffixes of passed-over files that are told one by one."""
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -55,7 +58,10 @@ class ListingFault(Record):
 
 
 def list_sources(
-    source: str, suffixes: Collection[str] = VIDEO_SUFFIXES
+    source: str,
+    suffixes: Collection[str] = VIDEO_SUFFIXES,
+    *,
+    passed_over: Counter[str] | None = None,
 ) -> list[VideoRef | ListingFault]:
     """List the videos of a file, folder, glob, prefix or listing, ordered by relative path.
 
@@ -64,12 +70,13 @@ def list_sources(
     Args:
         source: What a person named.
         suffixes: In lower case; what a name that is not given explicitly must end in.
+        passed_over: Told the suffix, in lower case, of each file that was not taken for its name.
 
     Raises:
         ConfigError: SOURCE itself is refused, is not there, or is an unreadable listing.
         StorageError: it cannot be reached.
     """
-    found = list(_listed(source, suffixes))
+    found = list(_listed(source, suffixes, Counter() if passed_over is None else passed_over))
     videos = {ref.uri: ref for ref in found if isinstance(ref, VideoRef)}
     faults = {fault.uri: fault for fault in found if isinstance(fault, ListingFault)}
     return [
@@ -78,13 +85,26 @@ def list_sources(
     ]
 
 
-def _listed(source: str, suffixes: Collection[str]) -> Iterator[VideoRef | ListingFault]:
+def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
+    """Say which files were not taken, a line or none: a video may be called unlike one."""
+    if not passed_over:
+        return []
+    ranked = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in ranked[:MAX_KINDS]]
+    rest = sum(count for _, count in ranked[MAX_KINDS:])
+    told = ", ".join([*kinds, *([f"{rest} others"] if rest else [])])
+    return [f"left alone, as their names are not those of videos: {told}"]
+
+
+def _listed(
+    source: str, suffixes: Collection[str], passed_over: Counter[str]
+) -> Iterator[VideoRef | ListingFault]:
     if is_glob(source):
-        yield from _from_glob(source, suffixes)
+        yield from _from_glob(source, suffixes, passed_over)
         return
     uri = normalize_uri(source)
     if is_folder(uri):
-        yield from _from_folder(uri, lambda relative: _ends_in(suffixes, relative))
+        yield from _from_folder(uri, lambda _: True, suffixes, passed_over)
     elif not exists(uri):
         raise ConfigError(f"nothing lies at {source!r}; name a file, folder, glob or listing")
     elif PurePosixPath(uri).suffix.lower() in LISTING_SUFFIXES:
@@ -121,7 +141,9 @@ def _matcher(pattern: str) -> Callable[[str], re.Match[str] | None]:
         ) from error
 
 
-def _from_glob(source: str, suffixes: Collection[str]) -> Iterator[VideoRef | ListingFault]:
+def _from_glob(
+    source: str, suffixes: Collection[str], passed_over: Counter[str]
+) -> Iterator[VideoRef | ListingFault]:
     fixed, pattern = _split_glob(source)
     matches = _matcher(pattern)
     # A suffix that is spelled out is an explicit name.
@@ -130,7 +152,9 @@ def _from_glob(source: str, suffixes: Collection[str]) -> Iterator[VideoRef | Li
     depth = None if "**" in pattern else pattern.count("/") + 1
     yield from _from_folder(
         normalize_uri(fixed),
-        lambda relative: bool(matches(relative)) and (is_explicit or _ends_in(suffixes, relative)),
+        lambda relative: bool(matches(relative)),
+        None if is_explicit else suffixes,
+        passed_over,
         depth,
     )
 
@@ -147,22 +171,34 @@ def _split_glob(source: str) -> tuple[str, str]:
 
 
 def _from_folder(
-    folder: str, wanted: Callable[[str], bool], max_depth: int | None = None
+    folder: str,
+    is_named: Callable[[str], bool],
+    suffixes: Collection[str] | None,
+    passed_over: Counter[str],
+    max_depth: int | None = None,
 ) -> Iterator[VideoRef | ListingFault]:
     unreadable: list[ListingFault] = []
+
+    def is_video(relative: str) -> bool:
+        return suffixes is None or PurePosixPath(relative).suffix.lower() in suffixes
 
     def note(uri: str, reason: str) -> None:
         relative = relative_to(uri, folder)
         # A broken link that is called like some other file is nobody's loss; one without a suffix
         # may lead to a folder of videos on a disk that is not there, and so is told.
         is_other_file = Path(uri).is_symlink() and bool(PurePosixPath(uri).suffix)
-        if not _is_hidden(relative) and (wanted(relative) or not is_other_file):
+        is_wanted = is_named(relative) and is_video(relative)
+        if not _is_hidden(relative) and (is_wanted or not is_other_file):
             unreadable.append(_fault(uri, f"{_shown(uri)!r} {reason}"))
 
     for found in list_objects(folder, max_depth=max_depth, odd=note):
         relative = relative_to(found.uri, folder)
-        if not _is_hidden(relative) and wanted(relative):
+        if _is_hidden(relative) or not is_named(relative):
+            continue
+        if is_video(relative):
             yield _reference(found, relative)
+        else:
+            passed_over[PurePosixPath(relative).suffix.lower()] += 1
     yield from unreadable
 
 
@@ -259,10 +295,6 @@ def _fault(uri: str, message: str, kind: str = "StorageError") -> ListingFault:
 def _shown(text: str) -> str:
     """Return ``text`` with bytes that are not UTF-8 escaped, as JSON cannot hold them."""
     return text.encode(errors="backslashreplace").decode()
-
-
-def _ends_in(suffixes: Collection[str], relative: str) -> bool:
-    return PurePosixPath(relative).suffix.lower() in suffixes
 
 
 def _is_hidden(relative: str) -> bool:

@@ -5,6 +5,7 @@ nothing has happened. From ``execute`` on, work may be done, and the same call g
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from datetime import datetime
 from pipelines.cluster import Cluster, connected, device_before_ray, idle_cluster
 from pipelines.context import STAGED_ROW_BYTES, RunContext, Topology, choose_topology
 from pipelines.jobs import PlannedVideo
-from pipelines.listing import ListingFault, list_sources
+from pipelines.listing import ListingFault, describe_passed_over, list_sources
 from pipelines.naming import scan_manifests
 from pipelines.places import check_apart, check_destination
 from pipelines.post_files import PostFiles, read_post_files
@@ -55,6 +56,8 @@ class Prepared:
     destination: str
     release: ReleaseRef
     listing: list[VideoRef | ListingFault]
+    passed_over: Counter[str]
+    """Files of SOURCE that are not called like videos, by suffix."""
     manifests: dict[str, Manifest]
     """What is published, by work key."""
     post_files: PostFiles = field(default_factory=PostFiles)
@@ -88,7 +91,8 @@ def prepare(request: Request, *, is_dry: bool = False) -> Prepared:
     destination = storage.normalize_uri(request.destination)
     check_apart(source, destination)
     check_destination(destination, is_dry=is_dry)
-    listing = list_sources(source)
+    passed_over: Counter[str] = Counter()
+    listing = list_sources(source, passed_over=passed_over)
     for one in listing:
         if storage.contains(destination, one.uri):
             raise ConfigError(f"source {one.uri!r} lies in DESTINATION; choose another one")
@@ -97,6 +101,7 @@ def prepare(request: Request, *, is_dry: bool = False) -> Prepared:
         destination=destination,
         release=release,
         listing=listing,
+        passed_over=passed_over,
         manifests={one.work_key: one for one in scan_manifests(destination).values()},
         post_files=post_files,
     )
@@ -171,7 +176,7 @@ def execute_on(
         num_cpus=cluster.num_cpus,
         is_overwrite=request.is_overwrite,
     )
-    for line in idle_settings(request.recipe):
+    for line in (*idle_settings(request.recipe), *describe_passed_over(prepared.passed_over)):
         say(line)
     say(describe_plan(plan.videos, cluster, prepared))
     context = RunContext(

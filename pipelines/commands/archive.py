@@ -107,6 +107,7 @@ def plan(
         Print the plan as JSON on stdout.
     """
     from pipelines.dry_run import dry_run, show_plan
+    from pipelines.listing import describe_passed_over
     from pipelines.run import Request, idle_settings
 
     request = Request(
@@ -119,7 +120,7 @@ def plan(
         registry=registry,
     )
     outlook = dry_run(request, guarded=guarded)
-    for line in idle_settings(request.recipe):
+    for line in (*idle_settings(request.recipe), *describe_passed_over(outlook.passed_over)):
         say(line)
     if json:
         print_document(outlook.model_dump_json(indent=2))

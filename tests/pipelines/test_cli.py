@@ -173,6 +173,7 @@ def test_a_plan_shows_names_that_look_like_markup():
     )  # fmt: skip
     outlook = Outlook(
         release="identity", todo=1, skipped=0, failed=0, frames=1, spans=1, source_seconds=1,
+            passed_over={},
         videos=(video,),
     )  # fmt: skip
     show_plan(outlook, shown)
@@ -202,6 +203,16 @@ def test_a_table_of_a_step_that_is_not_run_is_told(tmp_path, capfd):
     for command in ("enhance", "plan"):  # without a video neither starts Ray
         assert main([command, str(tmp_path / "in"), str(tmp_path / "out"), *flags]) == 0
         assert says in " ".join(capfd.readouterr().err.split())
+
+
+@pytest.mark.parametrize("command", ["enhance", "plan"])
+def test_files_that_are_not_called_like_videos_are_told(tmp_path, capfd, command):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "holiday.TAPE").write_bytes(b"x")
+    flags = ["--release", "identity", "--address", "local"]
+    assert main([command, str(tmp_path / "in"), str(tmp_path / "out"), *flags]) == 0
+    said = " ".join(capfd.readouterr().err.split())
+    assert "left alone, as their names are not those of videos: 1 .tape" in said
 
 
 def test_frames_of_a_video_that_failed_are_not_waited_for():
@@ -240,7 +251,7 @@ def test_a_narrow_plan_shows_names_and_reasons_whole():
     )  # fmt: skip
     outlook = Outlook(
         release="identity", todo=0, skipped=0, failed=1, frames=0, spans=0, source_seconds=0,
-        videos=(video,),
+        passed_over={}, videos=(video,),
     )  # fmt: skip
     show_plan(outlook, Console(file=told, width=80))
     columns = [line.split("│") for line in told.getvalue().splitlines() if line.count("│") == 7]

@@ -1,11 +1,18 @@
 import os
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.listing import MAX_NAME_BYTES, VIDEO_SUFFIXES, ListingFault, list_sources
+from pipelines.listing import (
+    MAX_NAME_BYTES,
+    VIDEO_SUFFIXES,
+    ListingFault,
+    describe_passed_over,
+    list_sources,
+)
 from pipelines.listing_file import MAX_LISTING_BYTES, read_listing
 from vgen import storage
 from vgen.errors import ConfigError, StorageError
@@ -59,6 +66,29 @@ def test_a_file_is_listed_by_its_name_whatever_it_is_called(archive):
 def test_a_folder_gives_its_videos_in_order_and_nothing_else(archive):
     assert relatives(archive) == ["a/b/c.avi", "a/z.MKV", "b.mp4"]
     assert relatives(f"{archive}/") == ["a/b/c.avi", "a/z.MKV", "b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "counts"),
+    [
+        ("", {".jpg": 1, ".txt": 1, "": 1}),
+        ("*", {".jpg": 1, "": 1}),
+        ("a/**", {".txt": 1}),
+        ("*.mp4", {}),
+    ],
+)
+def test_files_that_are_not_called_like_videos_are_counted(archive, pattern, counts):
+    """Hidden files, vgen's own, and what a pattern leaves out are nobody's loss."""
+    passed_over = Counter()
+    list_sources(f"{archive}/{pattern}", passed_over=passed_over)
+    assert passed_over == counts
+
+
+def test_the_most_frequent_suffixes_are_told_and_the_rest_summed_up():
+    passed_over = Counter({".jpg": 30, "": 2, **{f".{one}": 1 for one in "abcdefg"}})
+    (line,) = describe_passed_over(passed_over)
+    assert line.endswith(": 30 .jpg, 2 without a suffix, 1 .a, 1 .b, 1 .c, 1 .d, 3 others")
+    assert describe_passed_over(Counter()) == []
 
 
 @pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
