@@ -26,6 +26,7 @@ from pipelines.observe import (
 from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
 from pipelines.sources import check_unchanged, local_source
 from pipelines.span import SpanRun
+from pipelines.wording import counted
 from vgen import storage
 from vgen.errors import MediaError
 from vgen.manifest import OWN_FOLDER
@@ -70,7 +71,9 @@ def analyze_videos(
         one for one in todo if analysis_uri(context.destination, one.work_key) not in there
     )
     if waiting:
-        say(f"measuring {len(waiting)} videos for {', '.join(context.recipe.post.steps)}")
+        say(
+            f"measuring {counted(len(waiting), 'video')} for {', '.join(context.recipe.post.steps)}"
+        )
     limit = VIDEOS_IN_FLIGHT_PER_CPU * cluster.num_cpus
     running: dict[ray.ObjectRef, PlannedVideo] = {}
     while waiting or running:

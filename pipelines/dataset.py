@@ -20,6 +20,7 @@ from pipelines.dataset_source import DatasetContext, Row, SourceJob, gather_row
 from pipelines.listing import VIDEO_SUFFIXES, ListingFault, list_sources
 from pipelines.places import check_apart
 from pipelines.progress import QUIET_INTERVAL_S
+from pipelines.wording import counted
 from vgen import storage
 from vgen.errors import ConfigError, StorageError
 from vgen.manifest import new_run_id, utc_now
@@ -128,7 +129,7 @@ def build(
         settings=prepared.request.settings,
         run_id=new_run_id(utc_now, prepared.destination),
     )
-    say(f"{len(todo)} sources to read, {len(reused)} already done")
+    say(f"{counted(len(todo), 'source')} to read, {len(reused)} already done")
     if todo:
         with connected(prepared.request.address) as cluster:
             said_at_s = time.monotonic()

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cluster import connected, idle_cluster
-from pipelines.progress import duration
 from pipelines.run import Request, is_settled, prepare, videos_of
 from pipelines.terminal import shown
+from pipelines.wording import counted, duration
 from vgen.manifest import new_run_id, utc_now
 from vgen.records import Fault, Record
 
@@ -128,7 +128,7 @@ def show_plan(outlook: Outlook, console: Console) -> None:
         )
     console.print(table)
     console.print(
-        f"{outlook.todo} videos to do ({outlook.frames} frames in {outlook.spans} spans, "
-        f"{duration(outlook.source_seconds)} of video), {outlook.skipped} already done, "
-        f"{outlook.failed} refused"
+        f"{counted(outlook.todo, 'video')} to do ({counted(outlook.frames, 'frame')} in "
+        f"{counted(outlook.spans, 'span')}, {duration(outlook.source_seconds)} of video), "
+        f"{outlook.skipped} already done, {outlook.failed} refused"
     )

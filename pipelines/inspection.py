@@ -3,9 +3,9 @@
 from rich.console import Console
 
 from pipelines.probing import probe_source
-from pipelines.progress import duration
 from pipelines.release_files import resolve_release
 from pipelines.terminal import shown
+from pipelines.wording import duration
 from vgen import storage
 from vgen.config import Recipe
 from vgen.errors import ProbeError

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from pipelines.wording import duration
+
 QUIET_INTERVAL_S = 10.0
 
 
@@ -67,7 +69,12 @@ class Progress:
             rate = self.frames_done / elapsed
             settled_frames = self.frames_done + self.frames_reused + self.frames_given_up
             left = max(0, self.num_frames - settled_frames)
-            parts += [f"{rate:.1f} frames/s", f"{duration(left / rate)} left"]
+            # Putting chunks together and checking the whole takes a while for a long video.
+            is_made = not left and settled < self.num_videos
+            parts += [
+                f"{rate:.1f} frames/s",
+                "assembling" if is_made else f"{duration(left / rate)} left",
+            ]
         else:
             parts.append(f"{self.phase}, {duration(elapsed)}")
         if self.videos_failed:
@@ -91,13 +98,3 @@ class Progress:
 
 def _say_on_stderr(line: str) -> None:
     print(f"vgen: {line}", file=sys.stderr, flush=True)  # noqa: T201  progress
-
-
-def duration(seconds: float) -> str:
-    """Write a duration for people: ``48 s``, ``3 min``, ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 7200:
-        return f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

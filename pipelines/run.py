@@ -21,6 +21,7 @@ from pipelines.progress import Progress
 from pipelines.release_files import ReleaseRef, resolve_release
 from pipelines.result import RunResult, totals_of
 from pipelines.scratch import scratch
+from pipelines.wording import counted
 from vgen import storage
 from vgen.config import Recipe
 from vgen.errors import ConfigError
@@ -292,11 +293,11 @@ def describe_plan(videos: list[PlannedVideo], cluster: Cluster, prepared: Prepar
     replacing = sum(
         video.output_uri in published and video.work_key not in prepared.manifests for video in todo
     )
-    told = f"{sum(video.frames for video in todo)} frames"
+    told = counted(sum(video.frames for video in todo), "frame")
     if replacing:
         told += f"; {replacing} replace outputs of another recipe, release or source"
     counts = [
-        f"{len(todo)} videos to enhance ({told})",
+        f"{counted(len(todo), 'video')} to enhance ({told})",
         f"{sum(video.status == 'skipped' for video in videos)} already done",
         f"{sum(video.status == 'failed' for video in videos)} refused",
     ]

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipelines.naming import scan_manifests
-from pipelines.progress import duration
+from pipelines.wording import counted, duration
 from vgen import storage
 from vgen.errors import ConfigError
 from vgen.manifest import chunk_uri, run_uri
@@ -58,7 +58,7 @@ def show_status(state: RunStatus, console: Console) -> None:
     share = state.frames_done / state.frames if state.frames else 1.0
     console.print(
         f"run {state.run_id}: {state.state}, {state.done + state.skipped + state.failed} of "
-        f"{state.listed} videos settled ({state.done} done, {state.skipped} skipped, "
+        f"{counted(state.listed, 'video')} settled ({state.done} done, {state.skipped} skipped, "
         f"{state.failed} failed), {state.frames_done} of {state.frames} frames ({share:.0%}), "
         f"{duration(state.source_seconds)} of video"
     )

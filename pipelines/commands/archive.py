@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from pipelines.context import Topology
 from pipelines.terminal import OK, SOME_FAILED, console, guarded, print_document, say
+from pipelines.wording import counted
 from vgen.config import Recipe, load_recipe
 from vgen.errors import ConfigError
 from vgen.records import RunReport
@@ -66,7 +67,7 @@ def enhance(
     prepared = prepare(request)
     finished = guarded(lambda: execute(prepared, say=say))
     if finished.num_reused:
-        say(f"{finished.num_reused} finished chunks reused, {finished.num_made} made")
+        say(f"{counted(finished.num_reused, 'finished chunk')} reused, {finished.num_made} made")
     _conclude(finished.report, json=json)
     say(f"report: {finished.page_uri}")
     return SOME_FAILED if finished.report.totals.failed else OK

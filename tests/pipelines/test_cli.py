@@ -223,6 +223,16 @@ def test_frames_of_a_video_that_failed_are_not_waited_for():
     assert "0 s left, 1 failed" in progress.line()
 
 
+def test_what_is_made_and_not_yet_published_is_being_assembled():
+    progress = Progress(num_videos=2, num_frames=200)
+    progress.add_frames(100)
+    assert progress.line().endswith(" left")
+    progress.add_frames(100)
+    progress.videos_done = 1
+    assert progress.line().startswith("1/2 videos, 200/200 frames, ")
+    assert progress.line().endswith(" frames/s, assembling")
+
+
 def test_a_refusal_that_comes_out_of_a_worker_is_a_stop():
     """Nothing was started, says status 2; this run was."""
 
