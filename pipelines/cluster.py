@@ -25,8 +25,14 @@ WORKER_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-# Nobody reads the metrics of a Ray that lives as long as the run; collecting them costs CPU time.
-EMBEDDED_ENVIRONMENT = {**WORKER_ENVIRONMENT, "RAY_enable_metrics_collection": "0"}
+# Nobody reads what a Ray that lives as long as the run tells of itself (metrics, when which task
+# began, how long its loops took), and collecting it costs CPU time.
+EMBEDDED_ENVIRONMENT = {
+    **WORKER_ENVIRONMENT,
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_event_stats": "0",
+}
 _QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Rows between operators are small, pixels cross the store in the staged topology only.
 LOCAL_OBJECT_STORE_BYTES = 512 << 20
