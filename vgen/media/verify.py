@@ -179,8 +179,6 @@ def _decode(promise: _Promise, container: InputContainer, video: VideoStream) ->
     """Read the file once: decode the main video, count the packets of the others."""
     seen = _Seen()
     video.thread_count = 1
-    # It reads nothing from the file, and nobody looks at the pictures: a fifth of the time.
-    video.codec_context.options = {"skip_loop_filter": "all"}
     with _logged_errors() as errors:
         for packet in container.demux():
             # Of the empty packets at the end, stream_index is always 0.
