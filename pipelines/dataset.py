@@ -77,7 +77,7 @@ def prepare(request: Request) -> Prepared:
     storage.check_reachable(destination, writable=True)
     listing = list_sources(request.source, VIDEO_SUFFIXES | STILL_SUFFIXES)
     for one in listing:
-        if storage.contains(destination, one.uri):
+        if isinstance(one, VideoRef) and storage.contains(destination, one.uri):
             raise ConfigError(f"source {one.uri!r} lies in DESTINATION; choose another one")
     refs = [one for one in listing if isinstance(one, VideoRef)]
     if not listing:
@@ -165,6 +165,7 @@ def gathered_rows(
     options = DataContext.get_current()
     options.enable_progress_bars = False
     options.print_on_execution_start = False
+    options.execution_no_progress_timeout_s = -1  # a long video rightly takes its time
     options.target_max_block_size = 1  # rows leave as they come, not when many have gathered
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised
     rows = [{"job": job.model_dump_json()} for job in jobs]

@@ -57,6 +57,9 @@ def chunk_rows(
     settings.print_on_execution_start = False
     # Every row leaves its task as soon as it is there, not when 128 MiB have gathered.
     settings.target_max_block_size = 1 if topology == "fused" else STAGED_ROW_BYTES
+    # A span may rightly take hours. Workers end themselves when one hangs, and by default a run
+    # without a finished row for half an hour would be ended.
+    settings.execution_no_progress_timeout_s = -1
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised
     # from_arrow would ask a task about every block: a second at the start.
     spans = ray.data.from_blocks(_blocks(rows))

@@ -55,6 +55,9 @@ def ray_environment() -> Iterator[dict[str, str]]:
             "RAY_TMPDIR": str(folder),
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Ray Data ends what has had no finished row for so long, by default half an hour. Runs
+            # must not let it: a span may take hours.
+            "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "1",
             "VGEN_SCRATCH": str(folder / "scratch"),
         }
     finally:
