@@ -90,6 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"interrupted; go on with the same command: vgen {shlex.join(tokens)}")
             return INTERRUPTED
         return _refuse(f"{error}; run the same command again to go on", STOPPED)
+    except Exception as error:  # noqa: BLE001  a traceback's status would say: some videos failed
+        reraise_if_debugging()
+        said = f"stopped by {type(error).__name__}: {error} (VGEN_DEBUG=1 shows where)"
+        return _refuse(" ".join(said.split()), STOPPED)
 
 
 def _refuse(message: str, status: int) -> int:

@@ -6,11 +6,12 @@ folder. A name that is given explicitly is always taken. What is named but canno
 ``ListingFault``, so that it is counted and reported like any other failure.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from fsspec.utils import glob_translate
 
@@ -186,7 +187,9 @@ def _from_folder(
         relative = relative_to(uri, folder)
         # A broken link that is called like some other file is nobody's loss; one without a suffix
         # may lead to a folder of videos on a disk that is not there, and so is told.
-        is_other_file = Path(uri).is_symlink() and bool(PurePosixPath(uri).suffix)
+        # Where it may not be asked, as in a folder without its x, it is taken for none.
+        is_link = os.path.islink(uri)  # noqa: PTH114  the other raises
+        is_other_file = is_link and bool(PurePosixPath(uri).suffix)
         is_wanted = is_named(relative) and is_video(relative)
         if not _is_hidden(relative) and (is_wanted or not is_other_file):
             unreadable.append(_fault(uri, f"{_shown(uri)!r} {reason}"))
@@ -198,7 +201,7 @@ def _from_folder(
         if is_video(relative):
             yield _reference(found, relative)
         else:
-            passed_over[PurePosixPath(relative).suffix.lower()] += 1
+            passed_over[_shown(PurePosixPath(relative).suffix.lower())] += 1
     yield from unreadable
 
 

@@ -1,6 +1,7 @@
 """Where a command may read and write, judged before it starts anything."""
 
-from pathlib import Path, PurePosixPath
+import os
+from pathlib import PurePosixPath
 
 from pipelines.listing import VIDEO_SUFFIXES, finds_outputs, is_glob
 from vgen import storage
@@ -43,13 +44,14 @@ def check_destination(destination: str, *, is_dry: bool) -> None:
     except UnicodeEncodeError as error:
         # Plans, manifests and reports name outputs, and JSON cannot hold such a name.
         raise ConfigError(f"the name {destination!r} is not UTF-8; choose another one") from error
-    if storage.is_local(destination) and Path(destination).is_file():
+    if storage.is_local(destination) and os.path.isfile(destination):  # noqa: PTH113  ever an answer
         raise ConfigError(f"DESTINATION {destination!r} is a file; name a folder")
     if _ends_like_a_video(destination) and not storage.is_folder(destination):
         raise ConfigError(
             f"DESTINATION {destination!r} is named like a video; name the folder for the outputs"
         )
-    if is_dry and storage.is_local(destination) and not Path(destination).exists():
+    is_there = os.path.exists(destination)  # noqa: PTH110  the other raises for odd names
+    if is_dry and storage.is_local(destination) and not is_there:
         return
     storage.check_reachable(destination, writable=not is_dry)
 

@@ -95,7 +95,7 @@ def prepare(request: Request, *, is_dry: bool = False) -> Prepared:
     passed_over: Counter[str] = Counter()
     listing = list_sources(source, passed_over=passed_over)
     for one in listing:
-        if storage.contains(destination, one.uri):
+        if isinstance(one, VideoRef) and storage.contains(destination, one.uri):
             raise ConfigError(f"source {one.uri!r} lies in DESTINATION; choose another one")
     return Prepared(
         request=request,
@@ -307,8 +307,14 @@ def describe_plan(videos: list[PlannedVideo], cluster: Cluster, prepared: Prepar
 
 
 def _seed(prepared: Prepared) -> str:
-    parts = (prepared.destination, prepared.release.digest, prepared.request.recipe.digest())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    # Runs of other sources into one destination may start in the same second.
+    parts = (
+        prepared.request.source,
+        prepared.destination,
+        prepared.release.digest,
+        prepared.request.recipe.digest(),
+    )
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 def _outcome(index: int, video: PlannedVideo, outcomes: dict[int, VideoOutcome]) -> VideoOutcome:

@@ -79,7 +79,7 @@ def _native_messages_aside() -> Iterator[None]:
     with (
         scratch("messages") as folder,
         (folder / "native.log").open("wb") as aside,
-        os.fdopen(os.dup(2), "w", buffering=1) as for_people,
+        os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace") as for_people,
     ):
         python_stderr.flush()
         sys.stderr = for_people

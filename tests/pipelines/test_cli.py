@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+from pathlib import Path
 
 import pytest
 from ray.exceptions import RayTaskError
@@ -11,8 +13,8 @@ from pipelines.cli import main
 from pipelines.dry_run import Outlook, OutlookVideo, show_plan
 from pipelines.places import check_apart, check_destination
 from pipelines.progress import Progress
-from pipelines.run import Request, idle_settings, prepare
-from pipelines.terminal import StoppedError, guarded, say
+from pipelines.run import Request, _seed, idle_settings, prepare
+from pipelines.terminal import STOPPED, StoppedError, guarded, say
 from tests.media_factory import Media
 from vgen.config import Recipe
 from vgen.errors import ReleaseError
@@ -213,6 +215,42 @@ def test_files_that_are_not_called_like_videos_are_told(tmp_path, capfd, command
     assert main([command, str(tmp_path / "in"), str(tmp_path / "out"), *flags]) == 0
     said = " ".join(capfd.readouterr().err.split())
     assert "left alone, as their names are not those of videos: 1 .tape" in said
+
+
+@pytest.mark.parametrize("command", ["enhance", "plan"])
+def test_a_suffix_that_is_no_text_stops_nothing(tmp_path, capfd, command):
+    (tmp_path / "in").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/holiday.\xff")).write_bytes(b"x")
+    flags = ["--release", "identity", "--address", "local", "--json"]
+    assert main([command, str(tmp_path / "in"), str(tmp_path / "out"), *flags]) == 0
+    told = capfd.readouterr()
+    json.loads(told.out)
+    assert "1 .\\udcff" in " ".join(told.err.split())
+
+
+def test_what_nobody_foresaw_is_a_sentence_and_no_failed_video(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("pipelines.run.check_encoder", lambda settings: 1 // 0)
+    assert main(["enhance", str(tmp_path), str(tmp_path / "out")]) == STOPPED
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.startswith("vgen: stopped by ZeroDivisionError: integer division")
+    assert "(VGEN_DEBUG=1 shows where)" in told
+
+
+def test_an_odd_destination_is_refused_with_a_sentence(archive, tmp_path, capsys):
+    said = refused(capsys, "enhance", archive, tmp_path / ("x" * 300), "--release", "identity")
+    assert "File name too long" in said
+
+
+def test_runs_of_two_sources_in_one_second_have_two_ids(archive, tmp_path):
+    recipe = Recipe(release="identity")
+    seeds = set()
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        request = Request(
+            source=str(tmp_path / name), destination=str(tmp_path / "out"), recipe=recipe
+        )
+        seeds.add(_seed(prepare(request)))
+    assert len(seeds) == 2
 
 
 def test_frames_of_a_video_that_failed_are_not_waited_for():

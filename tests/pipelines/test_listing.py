@@ -1,6 +1,7 @@
 import os
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,8 @@ from pipelines.listing_file import MAX_LISTING_BYTES, read_listing
 from vgen import storage
 from vgen.errors import ConfigError, StorageError
 from vgen.records import VideoRef
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -82,6 +85,25 @@ def test_files_that_are_not_called_like_videos_are_counted(archive, pattern, cou
     passed_over = Counter()
     list_sources(f"{archive}/{pattern}", passed_over=passed_over)
     assert passed_over == counts
+
+
+def test_a_folder_that_may_be_listed_and_not_entered_is_a_fault():
+    """As ``chmod -R 644`` leaves them: names are there, and nothing behind them."""
+    me = os.geteuid()
+    with TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        locked = Path(place, "in", "locked")
+        write(locked / "a.mp4")
+        locked.chmod(0o644)
+        try:
+            if me == 0:
+                os.seteuid(NOBODY)
+            (fault,) = list_sources(f"{place}/in")
+        finally:
+            os.seteuid(me)
+            locked.chmod(0o755)
+    assert fault.error.stage == "list"
+    assert f"{place}/in/locked" in fault.error.message
 
 
 def test_the_most_frequent_suffixes_are_told_and_the_rest_summed_up():
@@ -269,7 +291,7 @@ def test_missing_and_refused_entries_are_faults_and_stop_nothing(archive):
     kinds = {one.uri: one.error.kind for one in found if isinstance(one, ListingFault)}
     assert kinds == {
         f"{archive}/gone.mp4": "MissingError",
-        f"{archive}/a": "StorageError",
+        f"{archive}/a": "RefusedError",
         "http://host/x.mp4": "ConfigError",
         "s3://": "ConfigError",
     }

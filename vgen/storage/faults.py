@@ -77,6 +77,8 @@ def _foreign_errors() -> tuple[type[Exception], ...]:
 def _kind(error: Exception) -> type[StorageError]:
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return FullError
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return RefusedError
     is_refused = isinstance(error, PermissionError) and code_of(error) not in _OF_ALL_OBJECTS
     return RefusedError if is_refused else StorageError
 

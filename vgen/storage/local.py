@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import uuid4
 
-from vgen.errors import MissingError, StorageError
+from vgen.errors import MissingError, RefusedError, StorageError
 from vgen.storage.facts import ObjectStat
 from vgen.storage.faults import translated
 
@@ -34,7 +34,7 @@ def stat(uri: str) -> ObjectStat:
         except NotADirectoryError as error:
             raise MissingError(f"cannot look at {uri!r}: {error.strerror}") from error
     if modes.S_ISDIR(found.st_mode):
-        raise StorageError(f"expected a file, {uri!r} is a folder")
+        raise RefusedError(f"expected a file, {uri!r} is a folder")
     if not modes.S_ISREG(found.st_mode):
         raise StorageError(f"expected a file, {uri!r} is a device, pipe or socket")
     return _object_stat(uri, found)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from vgen.errors import ConfigError, StorageError
+from vgen.errors import ConfigError, RefusedError, StorageError
 from vgen.storage.facts import ObjectStat
 from vgen.storage.faults import code_of, translated
 
@@ -46,7 +46,7 @@ def stat(uri: str) -> ObjectStat:
         client, path = _client(uri)
         found = client.info(path)
     if found["type"] == "directory":
-        raise StorageError(f"expected an object, {uri!r} is a folder")
+        raise RefusedError(f"expected an object, {uri!r} is a folder")
     return _object_stat(uri, found)
 
 

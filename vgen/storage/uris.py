@@ -122,8 +122,14 @@ def contains(folder: str, uri: str) -> bool:
     if inner.is_relative_to(outer):
         return True
     # The same folder under another spelling: a bind mount, or a file system that ignores case.
-    above = (path for path in (inner, *inner.parents) if path.exists())
-    return outer.exists() and any(outer.samefile(path) for path in above)
+    return any(_is_same(outer, path) for path in (inner, *inner.parents))
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except OSError:  # one is not there, or may not be looked at
+        return False
 
 
 def _from_file_uri(text: str) -> str:
