@@ -26,7 +26,7 @@ from pipelines.scratch import scratch
 from pipelines.sources import check_unchanged, local_source, unchanged
 from vgen import storage
 from vgen.config import Recipe
-from vgen.errors import DamagedError, MediaError, MissingError, VerifyError
+from vgen.errors import DamagedError, MediaError, MissingError, RefusedError, VerifyError
 from vgen.manifest import Manifest, chunk_prefix, pts_digest, write_manifest
 from vgen.media.assemble import assemble_video
 from vgen.media.chunk import checked_media, read_facts
@@ -259,7 +259,9 @@ def _publish(
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     size_bytes = path.stat().st_size
-    fault = obstacle(destination, job.output_path, job.work_key, is_overwrite=is_overwrite)
+    fault = obstacle(
+        destination, job.output_path, job.work_key, job.ref.uri, is_overwrite=is_overwrite
+    )
     if fault is not None:
         raise VerifyError(fault, uri=job.ref.uri)
     record = Publishing(output_path=job.output_path, size_bytes=size_bytes, digest=digest)
@@ -272,7 +274,6 @@ def _publish(
         staged = storage.join(chunk_prefix(destination, job.work_key), name)
         storage.publish(path, staged)
         path = Path(staged)
-    storage.publish(path, job.output_uri)
     manifest = Manifest(
         work_key=job.work_key,
         source_uri=job.ref.uri,
@@ -293,4 +294,9 @@ def _publish(
         dropped=outcome.dropped,
         notes=outcome.notes,
     )
-    write_manifest(destination, manifest)
+    try:
+        storage.publish(path, job.output_uri)
+        write_manifest(destination, manifest)
+    except RefusedError as error:
+        # The record above could be written, so this place alone may not.
+        raise VerifyError(f"the output cannot be published: {error}", uri=job.ref.uri) from error

@@ -8,10 +8,11 @@ import contextlib
 import errno
 import hashlib
 import logging
+import os
 from pathlib import Path, PurePosixPath
 
 from vgen import storage
-from vgen.errors import MissingError, StorageError
+from vgen.errors import DamagedError, MissingError, RefusedError, StorageError
 from vgen.manifest import Manifest, chunk_prefix, manifest_uri, read_manifest
 from vgen.records import Record
 
@@ -35,7 +36,7 @@ def pending_uri(destination: str, work_key: str) -> str:
 
 
 def obstacle(
-    destination: str, output_path: str, work_key: str, *, is_overwrite: bool
+    destination: str, output_path: str, work_key: str, source_uri: str, *, is_overwrite: bool
 ) -> str | None:
     """Say what keeps an output from its place, with the remedy; None where nothing does.
 
@@ -43,6 +44,7 @@ def obstacle(
         destination: Where outputs go.
         output_path: Relative path of the output.
         work_key: Of the video, for the record that an interrupted publication left.
+        source_uri: Of the video; another one's output is not its to replace.
         is_overwrite: Files that vgen did not publish may be replaced.
 
     Raises:
@@ -56,11 +58,16 @@ def obstacle(
         fault = storage.name_fault(manifest_uri(destination, output_path))
     if fault is not None:
         return fault
-    if is_overwrite or not storage.exists(output_uri):
+    if not storage.exists(output_uri):
         return None
     size_bytes = storage.stat(output_uri).size_bytes
     known = published_manifest(destination, output_path)
     if known is not None and known.size_bytes == size_bytes:
+        if known.source_uri == source_uri:
+            return None
+        # Another run, of another source, has published it since the names were given.
+        return f"{output_uri!r} is the output of {known.source_uri!r}; the next run finds a name"
+    if is_overwrite:
         return None
     record_uri = pending_uri(destination, work_key)
     if storage.exists(record_uri):
@@ -71,12 +78,16 @@ def obstacle(
 
 
 def published_manifest(destination: str, output_path: str) -> Manifest | None:
-    """Return the manifest of an output; None where there is none, or one that cannot be read."""
+    """Return the manifest of an output; None where there is none, or one that cannot be read.
+
+    Raises:
+        StorageError: the destination cannot be asked.
+    """
     try:
         return read_manifest(manifest_uri(destination, output_path))
     except MissingError:
         return None
-    except StorageError as error:
+    except (DamagedError, RefusedError) as error:
         log.warning("manifest left out: %s", error)
         return None
 
@@ -101,21 +112,33 @@ def is_as_published(manifest: Manifest, destination: str) -> bool:
 
 
 def _local_obstacle(destination: str, output_path: str) -> str | None:
-    output, parts = Path(destination, output_path), PurePosixPath(output_path).parts
+    base = Path(destination)
+    record = PurePosixPath(manifest_uri(destination, output_path)).relative_to(base)
+    return _file_obstacle(base, PurePosixPath(output_path), "move it away") or _file_obstacle(
+        base, record, "the output's record goes there: rename the source"
+    )
+
+
+def _file_obstacle(base: Path, name: PurePosixPath, remedy: str) -> str | None:
+    place = base / name
     try:
-        for name in (*parts, f"{parts[-1]}.json"):  # of the manifest, the longest of all
-            with contextlib.suppress(FileNotFoundError):
-                Path(destination, name).lstat()  # refused where it is too long
-        if output.is_dir():
-            return f"{str(output)!r} is a folder; move it away"
-        # The folders between the destination and the output.
-        for folder in (Path(destination, one) for one in PurePosixPath(output_path).parents[:-1]):
-            if folder.exists() and not folder.is_dir():
-                return f"{str(folder)!r} is a file where a folder is needed; move it away"
+        for part in (*name.parts, str(name)):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                (base / part).lstat()  # refused where it is too long
+        if place.is_dir():
+            return f"{str(place)!r} is a folder; {remedy}"
+        # From the file's own folder up to the destination.
+        for folder in (base / parent for parent in name.parents):
+            if folder.is_dir():
+                if os.access(folder, os.W_OK | os.X_OK):
+                    return None
+                return f"{str(folder)!r} may not be written; allow it, or name another destination"
+            if folder.exists():
+                return f"{str(folder)!r} is a file where a folder is needed; {remedy}"
     except OSError as error:
         if error.errno not in _OF_ONE_NAME:
-            raise StorageError(f"cannot look at {str(output)!r}: {error.strerror}") from error
-        return f"{str(output)!r} cannot be written: {error.strerror}"
+            raise StorageError(f"cannot look at {str(place)!r}: {error.strerror}") from error
+        return f"{str(place)!r} cannot be written: {error.strerror}"
     return None
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
 from pipelines.listing import VIDEO_SUFFIXES
-from vgen.errors import StorageError
+from vgen.errors import DamagedError, MissingError, RefusedError
 from vgen.manifest import Manifest, manifests_prefix, read_manifest
 from vgen.records import VideoRef
 from vgen.storage import list_objects, relative_to
@@ -79,7 +79,7 @@ def scan_manifests(destination: str) -> dict[str, Manifest]:
 def _manifest_or_none(uri: str) -> Manifest | None:
     try:
         return read_manifest(uri)
-    except StorageError as error:
+    except (DamagedError, MissingError, RefusedError) as error:
         log.warning("manifest left out: %s", error)
         return None
 

@@ -169,7 +169,7 @@ def _refuse_obstructed(
 
     def told(video: PlannedVideo) -> str | None:
         name = names[video.ref.uri]
-        return obstacle(destination, name, video.work_key, is_overwrite=is_overwrite)
+        return obstacle(destination, name, video.work_key, video.ref.uri, is_overwrite=is_overwrite)
 
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
         for video, fault in zip(todo, pool.map(told, todo), strict=True):

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from vgen.errors import StorageError
+from vgen.errors import DamagedError
 from vgen.records import Record
 from vgen.storage import join, read_bytes, write_bytes
 
@@ -58,7 +58,7 @@ def read_manifest(uri: str) -> Manifest:
 
     Raises:
         MissingError: there is none.
-        StorageError: it is no manifest of this version.
+        DamagedError: it is no manifest of this version.
     """
     content = read_bytes(uri, 0, MAX_MANIFEST_BYTES)
     try:
@@ -66,7 +66,7 @@ def read_manifest(uri: str) -> Manifest:
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "document"
-        raise StorageError(f"{uri!r} is no manifest: {place}: {fault['msg']}") from error
+        raise DamagedError(f"{uri!r} is no manifest: {place}: {fault['msg']}") from error
 
 
 def write_manifest(destination: str, manifest: Manifest) -> str:

@@ -1,5 +1,6 @@
 """An output goes where nothing of somebody else's lies, and one bad name is no matter of others."""
 
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from pipelines import chunks
 from pipelines.attempts import MAX_ATTEMPTS
 from pipelines.claim import Publishing, obstacle, pending_uri
+from pipelines.naming import scan_manifests
 from pipelines.sources import check_unchanged, unchanged
 from pipelines.span import produce_chunk
 from tests.pipelines.bare import bare
@@ -16,7 +18,7 @@ from tests.spans import ref_of
 from tests.vgen.test_manifest import manifest_of
 from vgen import storage
 from vgen.config import Recipe
-from vgen.errors import DecodeError, StorageError
+from vgen.errors import DecodeError, RefusedError, StorageError
 from vgen.manifest import manifest_uri, write_manifest
 
 RECIPE = Recipe.model_validate({"release": "identity", "encode": {"preset": "ultrafast"}})
@@ -31,7 +33,8 @@ def produced(media, tmp_path):
 
 
 def told(destination, output="sub/a.mp4", **options) -> str | None:
-    return obstacle(str(destination), output, "key", **{"is_overwrite": False} | options)
+    options = {"source_uri": "/in/a.mkv", "is_overwrite": False} | options
+    return obstacle(str(destination), output, "key", **options)
 
 
 def test_an_empty_place_is_free(tmp_path):
@@ -48,8 +51,12 @@ def test_a_file_of_somebody_else_is_in_the_way_unless_it_may_be_replaced(tmp_pat
 
 def test_what_was_published_may_be_replaced_as_long_as_it_is_that(tmp_path):
     storage.write_bytes(str(tmp_path / "a.mp4"), b"1234")
-    write_manifest(str(tmp_path), manifest_of(output="a.mp4", size_bytes=4))
+    ours = manifest_of(output="a.mp4", size_bytes=4, source_uri="/in/a.mkv")
+    write_manifest(str(tmp_path), ours)
     assert told(tmp_path, "a.mp4") is None
+    for is_overwrite in (False, True):
+        said = told(tmp_path, "a.mp4", source_uri="/other/a.mkv", is_overwrite=is_overwrite)
+        assert "is the output of '/in/a.mkv'; the next run finds a name" in said
     storage.write_bytes(str(tmp_path / "a.mp4"), b"changed")
     assert "was not published by vgen" in told(tmp_path, "a.mp4")
 
@@ -76,6 +83,58 @@ def test_a_folder_in_the_outputs_place_fails_that_video_alone(produced, tmp_path
 def test_a_file_in_place_of_an_outputs_folder_is_told(tmp_path):
     (tmp_path / "sub").write_bytes(b"")
     assert "is a file where a folder is needed; move it away" in told(tmp_path)
+
+
+def test_what_is_in_the_manifests_place_is_told_before_the_output_appears(tmp_path):
+    manifests = tmp_path / "_vgen" / "manifests"
+    (manifests / "a.mp4.json").mkdir(parents=True)
+    assert "is a folder; the output's record goes there: rename the source" in told(
+        tmp_path, "a.mp4"
+    )
+    (manifests / "b.mp4.json").write_bytes(b"{}")
+    said = told(tmp_path, "b.mp4.json/c.mp4")
+    assert "is a file where a folder is needed; the output's record goes there" in said
+
+
+def test_a_folder_that_may_not_be_written_is_told(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    monkeypatch.setattr("os.access", lambda place, mode: place != tmp_path / "sub")
+    assert "'sub' may not be written".replace("'sub", f"'{tmp_path}/sub") in told(tmp_path)
+    assert told(tmp_path, "other/a.mp4") is None
+
+
+def test_a_path_too_long_for_the_manifest_is_told(tmp_path):
+    room = os.pathconf(tmp_path, "PC_PATH_MAX") - 1 - len(f"{tmp_path}/") - len("/a.mp4")
+    folders = "/".join(["f" * 99] * (room // 100))
+    folders += "/" + "g" * (room - len(folders) - 1)
+    assert "cannot be written: File name too long" in told(tmp_path, f"{folders}/a.mp4")
+
+
+def test_an_output_that_its_store_refuses_fails_its_video_alone(produced, monkeypatch):
+    def refuse(path, uri, **options):
+        if uri == produced.job.output_uri:
+            raise RefusedError(f"cannot write {uri!r}: forbidden")
+        return publish(path, uri, **options)
+
+    publish = storage.publish
+    monkeypatch.setattr(storage, "publish", refuse)
+    outcome = produced.assemble().outcome
+    assert outcome.status == "failed"
+    assert "the output cannot be published: cannot write" in outcome.error.message
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_one_without_manifests(tmp_path, monkeypatch):
+    storage.write_bytes(str(tmp_path / "a.mp4"), b"1234")
+    write_manifest(str(tmp_path), manifest_of(output="a.mp4", size_bytes=4))
+
+    def fail(uri, *rest):
+        raise StorageError(f"cannot read {uri!r}: no answer")
+
+    monkeypatch.setattr("vgen.manifest.read_bytes", fail)
+    with pytest.raises(StorageError, match="no answer"):
+        told(tmp_path, "a.mp4")
+    with pytest.raises(StorageError, match="no answer"):
+        scan_manifests(str(tmp_path))
 
 
 def test_a_name_too_long_for_the_destination_is_told(tmp_path):
@@ -189,7 +248,7 @@ def test_stills_of_an_earlier_run_are_not_shown_where_none_are_wanted(media, tmp
     ("name", "why"), [("a?versionId=1.mp4", "with '?versionId=' in it"), ("a" * 1020, "more than")]
 )
 def test_a_name_that_no_bucket_takes_is_told(name, why):
-    assert why in obstacle("s3://bucket/out", name, "key", is_overwrite=False)
+    assert why in told("s3://bucket/out", name)
 
 
 def test_a_source_that_changes_while_it_is_read_is_its_own_fault(tmp_path):
