@@ -24,7 +24,7 @@ from pipelines.observe import (
     stretch_of,
 )
 from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
-from pipelines.sources import check_unchanged, local_source
+from pipelines.sources import local_source, unchanged
 from pipelines.span import SpanRun
 from pipelines.wording import counted
 from vgen import storage
@@ -102,9 +102,9 @@ def observe(row_group: int, number: int, context: RunContext) -> Observed:
     began = time.process_time()
     limit_s = context.recipe.limits.seconds_per_file
     try:
-        check_unchanged(job.ref)
         with (
             isolated(job.ref.uri),
+            unchanged(job.ref),
             local_source(job.ref, job.info) as source_path,
             process_ends_after(limit_s + HANG_GRACE_S),
         ):

@@ -1,10 +1,16 @@
 """What one probe task finds: a video's facts, encoding, fields and spans, or a fault."""
 
 from pipelines.outcome import HANG_GRACE_S, fault_of, isolated, process_ends_after
-from pipelines.sources import drop_copies, is_of_one, local_copy, local_source
+from pipelines.sources import (
+    check_unchanged,
+    drop_copies,
+    is_of_one,
+    local_copy,
+    local_source,
+)
 from vgen.config import DeinterlaceMode, Recipe
 from vgen.enhance.plan import plan_spans
-from vgen.errors import MediaError, ProbeError, StorageError
+from vgen.errors import DecodeError, MediaError, ProbeError, StorageError
 from vgen.media.encoders import resolve_encoding
 from vgen.media.facts import EncodePlan, VideoInfo
 from vgen.media.field_survey import survey_fields
@@ -58,7 +64,10 @@ def probe_source(
         return ProbedVideo(fault=fault_of("probe", error))
     except StorageError as error:
         if not is_of_one(error, ref):
-            raise
+            fault = _change_of(ref)
+            if fault is None:
+                raise
+            return ProbedVideo(fault=fault)
         # The listing showed it a moment ago: it went away, or may not be read.
         return ProbedVideo(fault=fault_of("probe", ProbeError(str(error), uri=ref.uri)))
     finally:
@@ -92,6 +101,19 @@ def deinterlacing(recipe: Recipe, spec: ModelSpec) -> DeinterlaceMode:
     """Return what the recipe comes to: ``auto`` changes no frame of a run that changes none."""
     is_exact = spec.architecture == IDENTITY.spec.architecture and not recipe.post.steps
     return "never" if recipe.deinterlace == "auto" and is_exact else recipe.deinterlace
+
+
+def _change_of(ref: VideoRef) -> Fault | None:
+    """Return the fault of an object that was replaced while it was read; None if it is as listed.
+
+    Raises:
+        StorageError: its store does not answer.
+    """
+    try:
+        check_unchanged(ref)
+    except DecodeError as error:
+        return fault_of("probe", error)
+    return None
 
 
 def _with_fields(

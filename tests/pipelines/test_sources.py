@@ -46,6 +46,15 @@ def stored(path: Path) -> VideoRef:
     return VideoRef(uri=uri, relative_path=path.name, etag=found.etag, size_bytes=found.size_bytes)
 
 
+def test_an_object_that_grew_since_it_was_listed_fails_alone(media, fetched):
+    """As one does that is still being uploaded; it used to stop the run."""
+    ref = stored(media["mpeg4_avi"])
+    storage.write_bytes(ref.uri, media["mpeg4_avi"].read_bytes() + b"more")
+    probed = probe_source(ref, Recipe(), resolve_release("restore-tiny").spec, None)
+    assert probed.fault.stage == "probe"
+    assert "the source changed during the run" in probed.fault.message
+
+
 @pytest.mark.parametrize("clip", ["mpeg4_avi", "h264_ts"])
 def test_a_probe_fetches_an_object_once_into_scratch_and_leaves_nothing(
     media, fetched, tmp_path, clip
