@@ -13,7 +13,7 @@ from vgen.media.facts import EncodePlan, VideoInfo
 from vgen.media.fields import FieldPlan
 from vgen.records import Fault, Record, Span, VideoRef
 
-PLAN_VERSION = 12
+PLAN_VERSION = 13
 """Part of every work key: raise it when the same inputs give other bytes than before."""
 
 PLAN_SCHEMA = pa.schema(

@@ -130,6 +130,12 @@ def to_planar(frame: av.VideoFrame) -> av.VideoFrame:
         return _carried(_taken_apart(frame), frame)
     if frame.format.name == "y210le":
         return _carried(_unpacked_y210(frame), frame)
+    if frame.format.name.startswith("gbrap"):
+        # swscale leaves parts of lines unwritten when it takes this alpha away.
+        is_swapped = frame.format.name.endswith("be")
+        whole = frame.reformat(format=f"{frame.format.name[:-2]}le") if is_swapped else frame
+        opaque = frame_from_planes(planes_of(whole)[:3], name, frame.pts, frame.time_base)
+        return _carried(opaque, frame)
     return _carried(frame.reformat(format=name), frame)
 
 

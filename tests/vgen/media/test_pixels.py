@@ -111,6 +111,21 @@ def test_alpha_goes_and_the_rest_stays(source, target):
     assert raw == by_program(packed_bytes(frame), source, target)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("end", ["le", "be"])
+def test_deep_planes_beside_alpha_are_kept_to_the_last_sample(bits, end):
+    """swscale leaves parts of lines as it found them in memory."""
+    rng = np.random.default_rng(bits)
+    planes = [rng.integers(0, 1 << bits, (10, 18), np.uint16) for _ in range(4)]
+    frame = frame_from_planes(planes, f"gbrap{bits}le", 7, None)
+    if end == "be":
+        frame = frame.reformat(format=f"gbrap{bits}be")
+    made = to_planar(frame)
+    assert (made.format.name, made.pts) == (f"gbrp{bits}le", 7)
+    for plane, wanted in zip(planes_of(made), planes[:3], strict=True):
+        np.testing.assert_array_equal(plane, wanted)
+
+
 @pytest.mark.parametrize(
     "name", ["yuv420p9000", "xyz12le", "grayf32le", "gbrpf32le", "yuv420p7le", "bayer_rggb8", ""]
 )
