@@ -18,9 +18,11 @@ from vgen.media.concat import ChunkSource, checked_pts, concatenated_packets
 from vgen.media.facts import EncodePlan, Ratio, VideoInfo
 from vgen.media.layout import (
     Job,
+    keeps_phone_keys,
     lay_out,
     muxer_options,
     patch_output,
+    phone_keys,
     shift_to_zero,
     shifted_chapters,
 )
@@ -122,6 +124,9 @@ def _assemble(job: Job, out_path: Path) -> AssembleResult:
     hidden = len(job.source.chapters()) - len(chapters)
     if hidden:
         notes.append(f"{hidden} of the chapters start with a longer one and are left out")
+    if job.plan.container != "mkv" and phone_keys(job) and not keeps_phone_keys(job):
+        keys = ", ".join(phone_keys(job))
+        notes.append(f"{job.plan.container} holds no {keys} beside a cover picture: left out")
     with ExitStack() as stack:
         with translated(job.source_uri, EncodeError):
             muxer = MUXERS[job.plan.container]

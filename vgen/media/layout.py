@@ -71,9 +71,19 @@ def muxer_options(job: Job) -> dict[str, str]:
         # Else the muxer would move all streams by the encoder delay of the sound.
         return options | {"avoid_negative_ts": "disabled"}
     flags = "+faststart"
-    if any(key.startswith("com.") for key in job.source.metadata):
+    if keeps_phone_keys(job):
         flags += "+use_metadata_tags"  # else keys of phones and cameras are left out
     return options | {"movflags": flags, "movie_timescale": str(_movie_timescale(job))}
+
+
+def phone_keys(job: Job) -> list[str]:
+    """Return the entries that mp4 and mov hold only in the metadata that phones and cameras use."""
+    return sorted(key for key in job.source.metadata if key.startswith("com."))
+
+
+def keeps_phone_keys(job: Job) -> bool:
+    """Whether the output takes them: that metadata leaves no room for cover pictures."""
+    return bool(phone_keys(job)) and not any(one.type == "cover" for one in job.info.others)
 
 
 def _movie_timescale(job: Job) -> int:
@@ -81,16 +91,21 @@ def _movie_timescale(job: Job) -> int:
 
     Edit lists hold the stretch before a stream, and its length without the encoder's delay, in
     units of the movie and not of the stream: rounded, a few samples would be cut off its end.
+    Chapters are packets of a track in the same units, and FFmpeg takes none of 2^31 ticks.
     """
-    scale = max(job.plan.time_base.denominator, 1000)
+    longest_s = max((_length(one) for one in job.source.chapters()), default=Fraction(0))
+    most = int(_MAX_TIMESCALE / max(longest_s, Fraction(1)))
+    ticks = job.plan.time_base.denominator
+    # At least a thousandth, and a whole part of the video's own ticks.
+    scale = ticks * -(-1000 // ticks)
     for stream in job.source.streams:
         if isinstance(stream, AudioStream) and has_decoder(stream):
             unit = stream.sample_rate
         else:
             unit = stream.time_base.denominator if stream.time_base and stream.start_time else 1
         wider = math.lcm(scale, unit or 1)
-        scale = wider if wider <= _MAX_TIMESCALE else scale
-    return min(scale, _MAX_TIMESCALE)
+        scale = wider if wider <= most else scale
+    return min(scale, most)
 
 
 def shifted_chapters(job: Job) -> "list[Chapter]":
@@ -103,6 +118,9 @@ def shifted_chapters(job: Job) -> "list[Chapter]":
         longest = {_moment(one, "start"): one for one in sorted(chapters, key=_length)}
         chapters = [one for one in chapters if longest[_moment(one, "start")] is one]
     for one in chapters:
+        if job.plan.container != "mkv":
+            # Untitled ones would be missing in the text track, and the next take their places.
+            one["metadata"].setdefault("title", "")
         time_base = one["time_base"]
         assert time_base is not None
         shift = round(job.shift_s / time_base)

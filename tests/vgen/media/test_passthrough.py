@@ -1,5 +1,6 @@
 """Everything besides the picture arrives as it was, or is named."""
 
+import struct
 from fractions import Fraction
 
 import av
@@ -96,6 +97,37 @@ def test_an_mp4_keeps_its_subtitles_chapters_timecode_title_and_date(subtitled, 
         assert container.streams.video[0].metadata["timecode"] == "01:02:03:04"
         assert [s.language for s in container.streams.subtitles] == ["deu"]
         assert container.streams.audio[0].metadata["name"] == "director"
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov"])
+def test_long_and_untitled_chapters_keep_their_times_and_titles(tmp_path, container):
+    """FFmpeg writes them as packets of a track, and takes none of 2^31 ticks."""
+    marks = ((0, 600, "a"), (600, 700, None), (700, 1400, "c"))
+    told = tmp_path / "chapters.txt"
+    told.write_text(";FFMETADATA1\n" + "".join(
+        f"[CHAPTER]\nTIMEBASE=1/1\nSTART={start}\nEND={end}\n" + (f"title={name}\n" if name else "")
+        for start, end, name in marks
+    ))  # fmt: skip
+    source = tmp_path / "long.mkv"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "color=c=gray:s=32x32:r=1:d=1400", "-f", "lavfi", "-i",
+        "sine=d=5:r=44100", "-i", told, "-map", "0:v", "-map", "1:a", "-map_chapters", "2", *X264,
+        "-c:a", "aac", source,
+    )  # fmt: skip
+    middle = tmp_path / f"long.{container}"
+    run_ffmpeg("-i", source, "-c", "copy", "-video_track_timescale", "30000", middle)
+    for number, path in enumerate((source, middle)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with av.open(str(verified(path, folder, container=container).path)) as made:
+            found = [
+                (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"].get("title"))
+                for c in made.chapters()
+            ]
+        if path == source:  # FFmpeg itself loses them on the way to the other
+            assert found == [(start, end, name or "") for start, end, name in marks]
+        else:
+            assert len(found) == 3
 
 
 def test_text_subtitles_of_mp4_become_those_of_matroska(subtitled, tmp_path):
@@ -269,3 +301,34 @@ def test_keys_of_phones_are_kept(media, tmp_path, tmp_path_factory):
     )  # fmt: skip
     with av.open(str(verified(source, tmp_path_factory.mktemp("copy")).path)) as container:
         assert container.metadata["com.android.version"] == "12"
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def test_beside_a_cover_keys_of_phones_give_way_with_a_note(media, tmp_path):
+    """The metadata that holds them has no place for pictures, and the gate would miss the cover."""
+    cover, covered = tmp_path / "cover.jpg", tmp_path / "covered.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1", cover)
+    run_ffmpeg(
+        "-i", media["h264_mp4"], "-i", cover, "-map", "0:v", "-map", "1", "-c", "copy",
+        "-disposition:v:1", "attached_pic", covered,
+    )  # fmt: skip
+    name = b"com.android.version"
+    keys = struct.pack(">II", 0, 1) + box(b"mdta", name)
+    value = box(b"data", struct.pack(">II", 1, 0) + b"12")
+    entry = struct.pack(">II", 8 + len(value), 1) + value
+    handler = box(b"hdlr", struct.pack(">II4s", 0, 0, b"mdta") + bytes(13))
+    meta = box(b"meta", handler + box(b"keys", keys) + box(b"ilst", entry))
+    content = covered.read_bytes()
+    at = content.rindex(b"moov") - 4  # FFmpeg puts it last
+    source = tmp_path / "phone.mp4"
+    source.write_bytes(content[:at] + box(b"moov", content[at + 8 :] + meta))
+    with av.open(str(source)) as container:
+        assert container.metadata["com.android.version"] == "12"
+    copy = verified(source, tmp_path)
+    said = "mp4 holds no com.android.version beside a cover picture: left out"
+    assert said in copy.result.notes
+    with av.open(str(copy.path)) as container:
+        assert any(s.disposition & Disposition.attached_pic for s in container.streams)
