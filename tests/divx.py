@@ -14,12 +14,20 @@ _PACKED = b"\0\0\1\xb2DivX503b1393p"
 _NOT_CODED = bytes.fromhex("000001b6") + bytes([0b01_0_1_0000, 0b0_1_0_01111])
 
 
-def packed_avi(folder: Path, frames: int = 50) -> tuple[Path, Path]:
-    """Write a clip with B-frames packed, and the same pictures as usual; return both paths."""
+def packed_avi(folder: Path, frames: int = 50, *, first_b: int = 0) -> tuple[Path, Path]:
+    """Write a clip with B-frames packed, and the same pictures as usual; return both paths.
+
+    The encoder makes no B-frame of the first ``first_b`` frames, which are noise.
+    """
     usual, packed = folder / "usual.avi", folder / "packed.avi"
+    pictures = "testsrc2=s=96x64:r=25"
+    if first_b:
+        noise = f"nullsrc=s=96x64:r=25,geq=random(1)*255:128:128,trim=end_frame={first_b}"
+        pictures = f"{noise}[0];{pictures}[1];[0][1]concat"
     run_ffmpeg(
-        "-f", "lavfi", "-i", "testsrc2=s=96x64:r=25", "-frames:v", str(frames), "-c:v", "mpeg4",
-        "-vtag", "DX50", "-g", "30", "-bf", "1", "-sc_threshold", "1000000000", usual,
+        "-f", "lavfi", "-i", pictures, "-frames:v",
+        str(frames), "-c:v", "mpeg4", "-vtag", "DX50", "-g", "30", "-bf", "1", "-b_strategy",
+        "1" if first_b else "0", "-q:v", "4", "-sc_threshold", "1000000000", usual,
     )  # fmt: skip
     with av.open(str(usual)) as source, av.open(str(packed), "w") as output:
         video = source.streams.video[0]

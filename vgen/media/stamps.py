@@ -4,6 +4,7 @@ PTS that several frames share are kept once: a timeline is strictly increasing, 
 later frames of the same PTS are dropped where frames are decoded.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -20,6 +21,7 @@ _SEQUENTIAL_FORMATS = (
     "gif", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "obu", "av1", "h261", "h263",
     "cavsvideo", "dirac", "dnxhd", "ivf", "rm", "nsv",
 )  # fmt: skip
+_PACKED = re.compile(rb"\x00\x00\x01\xb2DivX\d+[Bb]\d+p")
 _MAX_MISSING = 0.01  # a larger share of packets without PTS is a habit of the file, not damage
 
 
@@ -50,6 +52,7 @@ def judge_access(
     is_reordered: bool,
     time_base: Fraction,
     decoded_pts: Sequence[int] = (),
+    extradata: bytes | None = None,
 ) -> Access:
     """Decide how frames are reached from what the packets of the whole file say.
 
@@ -60,6 +63,7 @@ def judge_access(
         is_reordered: The codec shows frames in another order than it stores them.
         time_base: Seconds per tick.
         decoded_pts: Of the first frames, in the order they were decoded.
+        extradata: What the decoder is told before the first packet.
     """
     num_missing = sum(stamp.pts is None for stamp in stamps)
     if num_missing > _MAX_MISSING * len(stamps):
@@ -68,8 +72,10 @@ def judge_access(
     # next, as in MPEG-4; the orders of these codecs are freer than that.
     if format_name == "avi" and is_reordered and codec in ("h264", "hevc", "vvc"):
         return "ordinal"
-    # DivX packs a P and a B picture into one chunk, of which FFmpeg infers wrong ones as well.
-    if format_name == "avi" and any(a >= b for a, b in pairwise(decoded_pts)):
+    # DivX packs a P and a B picture into one chunk, of which FFmpeg infers wrong ones as well; that
+    # it does stands in the stream, wherever the first B picture comes and whatever it is muxed to.
+    is_packed = codec == "mpeg4" and _PACKED.search(extradata or b"") is not None
+    if is_packed or (format_name == "avi" and any(a >= b for a, b in pairwise(decoded_pts))):
         return "ordinal"
     if format_name in _SEQUENTIAL_FORMATS:
         return "sequential"

@@ -102,6 +102,7 @@ def survey(
         is_reordered=bool(stream.codec_context.has_b_frames),
         time_base=tick,
         decoded_pts=look.pts,
+        extradata=stream.codec_context.extradata,
     )
     plan = partial(
         plan_timeline,
