@@ -45,10 +45,9 @@ _STALE = (
 _STALE_CONTAINER = ("major_brand", "minor_version", "compatible_brands")
 IMAGES = {
     "mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"),
-    "bmp": ("cover.bmp", "image/bmp"), "gif": ("cover.gif", "image/gif"),
-    "webp": ("cover.webp", "image/webp"), "tiff": ("cover.tiff", "image/tiff"),
+    "gif": ("cover.gif", "image/gif"), "tiff": ("cover.tiff", "image/tiff"),
 }  # fmt: skip
-"""File name and MIME type of an attached cover picture, by codec."""
+"""File name and MIME type of an attached cover picture, by codec: those that come back as one."""
 
 
 def resolve_container(

@@ -132,6 +132,7 @@ def _describe(
         raise ProbeError(f"pixel format {frame.format.name} is not supported", uri=uri) from error
     # WebM keeps alpha beside the picture, where FFmpeg's own decoders do not look.
     has_alpha = has_alpha or stream.metadata.get("alpha_mode") == "1"
+    matrix = display_matrix(frame)
     tagged = tagged_color(stream, frame)
     color, notes = resolved_color(tagged, frame.format.name, frame.height)
     video = facts.VideoStream(
@@ -144,8 +145,8 @@ def _describe(
         time_base=timeline.time_base,
         average_rate=_average_rate(stream, timeline),
         sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
-        display_matrix=display_matrix(frame),
-        rotation_deg=frame.rotation,
+        display_matrix=matrix,
+        rotation_deg=frame.rotation if matrix else 0,
         tagged=tagged,
         color=color,
         field_order=look.field_order,

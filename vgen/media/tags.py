@@ -97,9 +97,13 @@ def field_order(frame: av.VideoFrame) -> FieldOrder:
 
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    """Return the container's nine fixed-point numbers, None where absent."""
-    matrix = _find_side_data(frame, Type.DISPLAYMATRIX)
-    return struct.unpack("=9i", matrix) if matrix is not None and len(matrix) == 36 else None
+    """Return the container's nine fixed-point numbers, None where absent or of no picture."""
+    raw = _find_side_data(frame, Type.DISPLAYMATRIX)
+    if raw is None or len(raw) != 36:
+        return None
+    matrix = struct.unpack("=9i", raw)
+    a, b, _, c, d, *_ = matrix
+    return matrix if a * d != b * c else None  # else it shows nothing, and turns by no angle
 
 
 def static_hdr(frame: av.VideoFrame) -> Hdr10 | None:
@@ -109,7 +113,9 @@ def static_hdr(frame: av.VideoFrame) -> Hdr10 | None:
     mastering = None if display is None else _mastering(display)
     max_cll = None
     if light is not None and len(light) >= 8:
-        max_cll = "{},{}".format(*struct.unpack_from("=2I", light))
+        levels = struct.unpack_from("=2I", light)
+        # 0 says unknown (CTA-861.3), and not every encoder writes what says nothing.
+        max_cll = "{},{}".format(*levels) if any(levels) else None
     if mastering is None and max_cll is None:
         return None
     return Hdr10(mastering_display=mastering, max_cll=max_cll)

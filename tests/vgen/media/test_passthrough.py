@@ -244,6 +244,32 @@ def test_a_cover_picture_stays_one(media, tmp_path, codec, container):
     assert pictures[0] == pictures[1]
 
 
+@pytest.mark.parametrize("kind", ["jpg", "png", "bmp"])
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_a_cover_picture_of_any_kind_is_carried_or_named(media, tmp_path, kind, container):
+    cover, source = tmp_path / f"cover.{kind}", tmp_path / "covered.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1", cover)
+    run_ffmpeg(
+        "-i", media["h264_mp4"], "-i", cover, "-map", "0:v", "-map", "1", "-c", "copy",
+        "-disposition:v:1", "attached_pic", source,
+    )  # fmt: skip
+    copy = verified(source, tmp_path, container=container)
+    with av.open(str(copy.path)) as made:
+        is_there = any(s.disposition & Disposition.attached_pic for s in made.streams)
+    assert is_there != any("cover" in what for what in copy.plan.dropped)
+
+
+def test_a_display_matrix_of_no_picture_is_none(media, tmp_path):
+    source = tmp_path / "flat.mp4"
+    content = media["h264_mp4"].read_bytes()
+    unity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    at = content.index(unity, content.index(b"trak"))
+    source.write_bytes(content[:at] + bytes(36) + content[at + 36 :])
+    for container in ("mp4", "mkv"):
+        copy = verified(source, tmp_path, container=container)
+        assert (copy.info.video.display_matrix, copy.info.video.rotation_deg) == (None, 0)
+
+
 def test_a_cover_picture_moves_a_quicktime_file_to_matroska(media):
     assert resolved(media["cover.mp4"], container="mov").container == "mkv"
 
