@@ -62,7 +62,9 @@ def obstacle(
         return None
     size_bytes = storage.stat(output_uri).size_bytes
     known = published_manifest(destination, output_path)
-    if known is not None and known.size_bytes == size_bytes:
+    # A record may have been renamed by hand, and then says nothing of this output.
+    is_ours = known is not None and (known.output, known.size_bytes) == (output_path, size_bytes)
+    if known is not None and is_ours:
         if known.source_uri == source_uri:
             return None
         # Another run, of another source, has published it since the names were given.

@@ -61,6 +61,14 @@ def test_what_was_published_may_be_replaced_as_long_as_it_is_that(tmp_path):
     assert "was not published by vgen" in told(tmp_path, "a.mp4")
 
 
+def test_a_renamed_manifest_says_nothing_of_an_output(tmp_path):
+    storage.write_bytes(str(tmp_path / "b.mp4"), b"1234")
+    record = manifest_of(output="a.mp4", size_bytes=4).model_dump_json().encode()
+    storage.write_bytes(manifest_uri(str(tmp_path), "b.mp4"), record)
+    assert "was not published by vgen; move it away or use --overwrite" in told(tmp_path, "b.mp4")
+    assert told(tmp_path, "b.mp4", is_overwrite=True) is None
+
+
 def test_an_interrupted_publication_is_known_by_its_record(tmp_path):
     storage.write_bytes(str(tmp_path / "a.mp4"), b"1234")
     digest = "03ac674216f3e15c761ee1a5e255f067953623c8b388b4459e13f978d7c846f4"

@@ -74,7 +74,7 @@ def judge_access(
         return "ordinal"
     # DivX packs a P and a B picture into one chunk, of which FFmpeg infers wrong ones as well; that
     # it does stands in the stream, wherever the first B picture comes and whatever it is muxed to.
-    is_packed = codec == "mpeg4" and _PACKED.search(extradata or b"") is not None
+    is_packed = codec == "mpeg4" and is_reordered and _PACKED.search(extradata or b"")
     if is_packed or (format_name == "avi" and any(a >= b for a, b in pairwise(decoded_pts))):
         return "ordinal"
     if format_name in _SEQUENTIAL_FORMATS:

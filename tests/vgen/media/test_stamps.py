@@ -1,6 +1,7 @@
 """Timelines follow from the stamps of packets alone."""
 
 from fractions import Fraction
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,22 @@ def planned(stamps, access="seek", first_pts=None, rate=25):
     return plan_timeline(
         stamps, access=access, time_base=TICK, rate=Fraction(rate), first_pts=first_pts
     )
+
+
+@pytest.mark.parametrize(
+    ("extradata", "is_reordered", "access"),
+    [
+        (b"\0\0\1\xb2DivX503b1393p", True, "ordinal"),
+        (b"\0\0\1\xb2DivX503b1393p", False, "seek"),  # no B picture that could be packed
+        (b"\0\0\1\xb2DivX503b1393", True, "seek"),
+        (b"\0\0\1\xb2Lavc63.1.102", True, "seek"),
+        (None, True, "seek"),
+    ],
+)
+def test_packed_pictures_are_counted(extradata, is_reordered, access):
+    judge = partial(judge_access, steady(), is_reordered=is_reordered, time_base=TICK)
+    for name in ("avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"):
+        assert judge(format_name=name, codec="mpeg4", extradata=extradata) == access
 
 
 @given(st.permutations(steady()))
