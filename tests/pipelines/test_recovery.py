@@ -10,6 +10,7 @@ from pipelines.attempts import MAX_ATTEMPTS
 from pipelines.claim import Publishing
 from pipelines.context import Topology
 from pipelines.run import Finished, Request, execute_on, prepare
+from pipelines.wording import counted
 from tests.media_factory import Media
 from tests.pipelines.archive import add_good, add_long, names_of_spans, outputs_of, spans_of
 from tests.pipelines.oracle import assert_same_times
@@ -160,7 +161,7 @@ def assert_goes_on(vgen: Vgen, source: Path, destination: Path, whole: dict[str,
     assert set(published) <= set(whole), "something else was left beside the outputs"
     ran = vgen("enhance", source, destination, *FLAGS, "--json")
     assert ran.status == 0, ran.stderr
-    assert f"{len(finished)} finished chunks reused" in ran.stderr
+    assert f"{counted(len(finished), 'finished chunk')} reused" in ran.stderr
     assert not finished & set(names_of_spans(destination))
     after = outputs_of(destination)
     assert {name: content for name, (_, content) in after.items()} == whole
