@@ -27,6 +27,7 @@ from pipelines.terminal import (
     reraise_if_debugging,
     say,
     shown,
+    unforeseen,
 )
 from vgen.config import describe_faults
 from vgen.errors import VgenError
@@ -92,8 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"{error}; run the same command again to go on", STOPPED)
     except Exception as error:  # noqa: BLE001  a traceback's status would say: some videos failed
         reraise_if_debugging()
-        said = f"stopped by {type(error).__name__}: {error} (VGEN_DEBUG=1 shows where)"
-        return _refuse(" ".join(said.split()), STOPPED)
+        return _refuse(unforeseen(error), STOPPED)
 
 
 def _refuse(message: str, status: int) -> int:

@@ -59,10 +59,15 @@ def guarded(work: Callable[[], T]) -> T:
         raise StoppedError(_sentence(error)) from error
     except Exception as error:
         # What nobody foresaw stops the run as well, and 1 would say that it had finished.
-        is_rays = _is_rays(error)
-        told = "Ray stopped the run: " if is_rays else f"stopped by {type(error).__name__}: "
-        remedy = "" if is_rays or isinstance(error, OSError) else " (VGEN_DEBUG=1 shows where)"
-        raise StoppedError(f"{_sentence(error, told)}{remedy}") from error
+        raise StoppedError(unforeseen(error)) from error
+
+
+def unforeseen(error: Exception) -> str:
+    """Say in a sentence what stopped a command that no error of vgen's own did."""
+    is_rays = _is_rays(error)
+    told = "Ray stopped the run: " if is_rays else f"stopped by {type(error).__name__}: "
+    remedy = "" if is_rays or isinstance(error, OSError) else " (VGEN_DEBUG=1 shows where)"
+    return f"{_sentence(error, told)}{remedy}"
 
 
 def _is_rays(error: BaseException) -> bool:
